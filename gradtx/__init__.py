@@ -1,0 +1,136 @@
+"""gradtx: optimizers for JAX, as values.
+
+Small gradient transformations chain into any optimizer::
+
+    tx = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(1e-3))
+    state = tx.init(params)
+    updates, state = tx.update(grads, state, params)
+    params = gradtx.apply_updates(params, updates)
+"""
+
+from importlib.metadata import version as _version
+
+# core: values, the three kinds, running them
+from gradtx.core import tree as tree
+from gradtx.core.apply import apply_updates as apply_updates
+from gradtx.core.apply import jit_step as jit_step
+from gradtx.core.chain import chain as chain
+from gradtx.core.config import from_config as from_config
+from gradtx.core.config import to_config as to_config
+from gradtx.core.hyperparams import Hyperparams as Hyperparams
+from gradtx.core.hyperparams import hyperparams as hyperparams
+from gradtx.core.names import load_state_dict as load_state_dict
+from gradtx.core.names import state_dict as state_dict
+from gradtx.core.numerics import abs_sq as abs_sq
+from gradtx.core.numerics import debias as debias
+from gradtx.core.numerics import decay_towards as decay_towards
+from gradtx.core.numerics import global_norm as global_norm
+from gradtx.core.numerics import safe_increment as safe_increment
+from gradtx.core.schedule import Schedule as Schedule
+from gradtx.core.schedule import schedule as schedule
+from gradtx.core.transformation import EmptyState as EmptyState
+from gradtx.core.transformation import GradientTransformation as GradientTransformation
+from gradtx.core.transformation import ScheduledState as ScheduledState
+from gradtx.core.transformation import init_empty_state as init_empty_state
+from gradtx.core.transformation import leafwise as leafwise
+from gradtx.core.transformation import recipe as recipe
+from gradtx.core.transformation import treewise as treewise
+from gradtx.core.types import Decay as Decay
+from gradtx.core.types import NonNegative as NonNegative
+from gradtx.core.types import Number as Number
+from gradtx.core.types import Positive as Positive
+from gradtx.core.types import Static as Static
+
+# optimizers: recipes
+from gradtx.optimizers.adam import adam as adam
+from gradtx.optimizers.adam import adamw as adamw
+from gradtx.optimizers.adam import amsgrad as amsgrad
+from gradtx.optimizers.adam import nadam as nadam
+from gradtx.optimizers.adam import nadamw as nadamw
+from gradtx.optimizers.adaptive import adagrad as adagrad
+from gradtx.optimizers.adaptive import rmsprop as rmsprop
+from gradtx.optimizers.large_batch import lamb as lamb
+from gradtx.optimizers.large_batch import lars as lars
+from gradtx.optimizers.lion import lion as lion
+from gradtx.optimizers.sgd import noisy_sgd as noisy_sgd
+from gradtx.optimizers.sgd import sgd as sgd
+from gradtx.optimizers.sgd import sign_sgd as sign_sgd
+from gradtx.optimizers.sgd import signum as signum
+
+# schedules: count -> value
+from gradtx.schedules import constant_schedule as constant_schedule
+from gradtx.schedules import cosine_decay_schedule as cosine_decay_schedule
+from gradtx.schedules import cosine_onecycle_schedule as cosine_onecycle_schedule
+from gradtx.schedules import exponential_decay as exponential_decay
+from gradtx.schedules import join_schedules as join_schedules
+from gradtx.schedules import linear_onecycle_schedule as linear_onecycle_schedule
+from gradtx.schedules import linear_schedule as linear_schedule
+from gradtx.schedules import piecewise_constant_schedule as piecewise_constant_schedule
+from gradtx.schedules import piecewise_interpolate_schedule as piecewise_interpolate_schedule
+from gradtx.schedules import polynomial_schedule as polynomial_schedule
+from gradtx.schedules import sgdr_schedule as sgdr_schedule
+from gradtx.schedules import step_lr as step_lr
+from gradtx.schedules import warmup_constant_schedule as warmup_constant_schedule
+from gradtx.schedules import warmup_cosine_decay_schedule as warmup_cosine_decay_schedule
+from gradtx.schedules import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule
+
+# transforms: primitives, and their states
+from gradtx.transforms.accumulation import ApplyEvery as ApplyEvery
+from gradtx.transforms.accumulation import apply_every as apply_every
+from gradtx.transforms.adaptive import ScaleByAdamState as ScaleByAdamState
+from gradtx.transforms.adaptive import ScaleByAmsgradState as ScaleByAmsgradState
+from gradtx.transforms.adaptive import ScaleByRmsState as ScaleByRmsState
+from gradtx.transforms.adaptive import ScaleByRmsWithCountState as ScaleByRmsWithCountState
+from gradtx.transforms.adaptive import ScaleByRssState as ScaleByRssState
+from gradtx.transforms.adaptive import ScaleByRStdDevState as ScaleByRStdDevState
+from gradtx.transforms.adaptive import ScaleByRStdDevWithCountState as ScaleByRStdDevWithCountState
+from gradtx.transforms.adaptive import scale_by_adam as scale_by_adam
+from gradtx.transforms.adaptive import scale_by_amsgrad as scale_by_amsgrad
+from gradtx.transforms.adaptive import scale_by_rms as scale_by_rms
+from gradtx.transforms.adaptive import scale_by_rss as scale_by_rss
+from gradtx.transforms.adaptive import scale_by_stddev as scale_by_stddev
+from gradtx.transforms.cleaning import ZeroNansState as ZeroNansState
+from gradtx.transforms.cleaning import centralize as centralize
+from gradtx.transforms.cleaning import zero_nans as zero_nans
+from gradtx.transforms.clipping import adaptive_grad_clip as adaptive_grad_clip
+from gradtx.transforms.clipping import clip as clip
+from gradtx.transforms.clipping import clip_by_block_rms as clip_by_block_rms
+from gradtx.transforms.clipping import clip_by_global_norm as clip_by_global_norm
+from gradtx.transforms.decay import WeightDecaySchedule as WeightDecaySchedule
+from gradtx.transforms.decay import add_decayed_weights as add_decayed_weights
+from gradtx.transforms.momentum import EmaState as EmaState
+from gradtx.transforms.momentum import TraceState as TraceState
+from gradtx.transforms.momentum import ema as ema
+from gradtx.transforms.momentum import trace as trace
+from gradtx.transforms.noise import AddNoiseState as AddNoiseState
+from gradtx.transforms.noise import add_noise as add_noise
+from gradtx.transforms.scaling import ScaleByScheduleState as ScaleByScheduleState
+from gradtx.transforms.scaling import identity as identity
+from gradtx.transforms.scaling import normalize_by_update_norm as normalize_by_update_norm
+from gradtx.transforms.scaling import scale as scale
+from gradtx.transforms.scaling import scale_by_learning_rate as scale_by_learning_rate
+from gradtx.transforms.scaling import scale_by_param_block_norm as scale_by_param_block_norm
+from gradtx.transforms.scaling import scale_by_param_block_rms as scale_by_param_block_rms
+from gradtx.transforms.scaling import scale_by_schedule as scale_by_schedule
+from gradtx.transforms.scaling import scale_by_trust_ratio as scale_by_trust_ratio
+from gradtx.transforms.scaling import set_to_zero as set_to_zero
+from gradtx.transforms.sign import ScaleByLionState as ScaleByLionState
+from gradtx.transforms.sign import scale_by_lion as scale_by_lion
+from gradtx.transforms.sign import scale_by_sign as scale_by_sign
+
+# wrappers: when, where and with which numbers another transformation runs
+from gradtx.wrappers.accumulation import MultiSteps as MultiSteps
+from gradtx.wrappers.accumulation import MultiStepsState as MultiStepsState
+from gradtx.wrappers.finite import ApplyIfFiniteState as ApplyIfFiniteState
+from gradtx.wrappers.finite import apply_if_finite as apply_if_finite
+from gradtx.wrappers.groups import groups as groups
+from gradtx.wrappers.injecting import InjectStatefulHyperparamsState as InjectStatefulHyperparamsState
+from gradtx.wrappers.injecting import WrappedScheduleState as WrappedScheduleState
+from gradtx.wrappers.injecting import inject_hyperparams as inject_hyperparams
+from gradtx.wrappers.masking import MaskedNode as MaskedNode
+from gradtx.wrappers.masking import MaskedState as MaskedState
+from gradtx.wrappers.masking import PartitionState as PartitionState
+from gradtx.wrappers.masking import masked as masked
+from gradtx.wrappers.masking import partition as partition
+
+__version__ = _version("gradtx")

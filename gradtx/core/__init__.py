@@ -1,0 +1,1 @@
+"""What every optimizer stands on: values, the kinds of transformation, and the executor."""

@@ -1,0 +1,74 @@
+"""Putting updates to use."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import errors
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.types import Array, Params, State, Updates
+
+
+def apply_updates(params: Params, updates: Updates) -> Params:
+    """params + updates, in the params' dtypes.
+
+    The sum is taken in the promoted dtype of the two and cast back. Where an update (or a param) is
+    None, the param stays.
+
+    Args:
+        params: a tree of arrays.
+        updates: a tree of the same structure and shapes, as `update` returns it.
+
+    Raises:
+        ValueError: if the structures or shapes differ; the message names the path.
+    """
+    leaves: list[Any]
+    leaves, treedef = jax.tree.flatten(params, is_leaf=errors.is_none)
+    try:
+        beside = treedef.flatten_up_to(updates)
+    except (ValueError, TypeError):
+        raise errors.another_structure("apply_updates", "params", params, "updates", updates) from None
+    sums: list[Any] = [
+        p if p is None or u is None else _add(p, u) for p, u in zip(leaves, beside, strict=True)
+    ]
+    for i, (param, total) in enumerate(zip(leaves, sums, strict=True)):
+        if param is not None and jnp.shape(total) != jnp.shape(param):
+            path = list(errors.paths(params))[i]
+            raise errors.another_shape(
+                "apply_updates", path, "the param", jnp.shape(param), "the update", jnp.shape(beside[i])
+            )
+    return treedef.unflatten(sums)
+
+
+@jax.jit
+def _add(param: Array, update: Array) -> Array:
+    return (param + update).astype(param.dtype)
+
+
+@partial(jax.jit, donate_argnames=("state", "params"))
+def jit_step(
+    tx: GradientTransformation, grads: Updates, state: State, params: Params, **extra: Any
+) -> tuple[Params, State]:
+    """One compiled step: ``params, state = jit_step(tx, grads, state, params)``.
+
+    The transformation is an argument of the compiled function, so changing any of its numbers
+    compiles nothing. The buffers of `params` and `state` are donated: use the returned ones.
+
+    Args:
+        tx: the optimizer.
+        grads: gradients, a tree like the params.
+        state: from ``tx.init(params)`` or the step before.
+        params: the parameters.
+        **extra: arrays that `update` may need, such as ``value=loss``.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.sgd(0.5), {"w": jnp.array(1.0)}
+        >>> params, state = gradtx.jit_step(tx, {"w": jnp.array(1.0)}, tx.init(params), params)
+        >>> print(params["w"])
+        0.5
+    """
+    updates, state = tx.update(grads, state, params, **extra)
+    return apply_updates(params, updates), state

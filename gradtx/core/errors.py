@@ -1,0 +1,71 @@
+"""What a user reads: each message names the transformation, the path and both sides, and says what to do."""
+
+from typing import Any
+
+import jax
+from jax.tree_util import keystr
+
+
+class NotGiven(TypeError, ValueError):
+    """An update lacks something that a transformation needs: params, or an extra argument."""
+
+
+def needs(name: str, what: str) -> NotGiven:
+    """The error for an update without `what`."""
+    call = "update(grads, state, params)" if what == "params" else f"update(grads, state, params, {what}=...)"
+    return NotGiven(f"{name} needs {what}: call {call}")
+
+
+def is_none(x: Any) -> bool:
+    """Whether x is None: the ``is_leaf`` that keeps absent leaves in their places."""
+    return x is None
+
+
+def paths(tree: Any) -> dict[str, Any]:
+    """Every leaf of a tree by its path as an error prints it, ``['layer1']['w']``; None is a leaf."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
+    return {keystr(path): leaf for path, leaf in leaves}
+
+
+def another_structure(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> ValueError:
+    """The error for two trees that should have the same structure."""
+    paths_a, paths_b = paths(tree_a), paths(tree_b)
+    lines = [
+        f"{name}: {who} have no {path}, {other} do"
+        for who, other, missing in (
+            (a, b, paths_b.keys() - paths_a.keys()),
+            (b, a, paths_a.keys() - paths_b.keys()),
+        )
+        for path in sorted(missing)[:5]
+    ]
+    if not lines:
+        lines = [
+            f"{name}: {a} and {b} have different structures:",
+            f"  {a}: {jax.tree.structure(tree_a)}",
+            f"  {b}: {jax.tree.structure(tree_b)}",
+        ]
+    return ValueError("\n".join([*lines, f"{a} and {b} must be trees of one structure."]))
+
+
+def another_shape(name: str, path: str, a: str, shape_a: Any, b: str, shape_b: Any) -> ValueError:
+    """The error for two tensors that should have the same shape."""
+    return ValueError(f"{name}: {path}: {a} has shape {tuple(shape_a)}, {b} has shape {tuple(shape_b)}")
+
+
+def not_inexact(name: str, path: str, dtype: Any) -> TypeError:
+    """The error for integers where real or complex tensors are needed."""
+    return TypeError(
+        f"{name}: {path} is {dtype}; only floating-point and complex tensors can be optimised. "
+        "Convert it, or leave it out of the params (None in its place is skipped)."
+    )
+
+
+def another_state(name: str, state: Any, expected: str, swapped: bool) -> ValueError:
+    """The error for a state that this transformation did not make."""
+    hint = (
+        "did you swap grads and state? Call update(grads, state, params)"
+        if swapped
+        else "make one with init(params)"
+    )
+    found = type(state).__name__ + (f" of {len(state)}" if isinstance(state, tuple | list | dict) else "")
+    return ValueError(f"{name}: this is not its state: expected {expected}, got {found}; {hint}")

@@ -1,0 +1,319 @@
+"""The executor: what every transformation would otherwise repeat, done in one place.
+
+A transformation, however nested, is a flat row of *stages*: leafwise primitives, written for one
+tensor, and treewise ones, written for the whole tree. The executor
+
+- flattens the updates once, and checks updates, params and states against each other;
+- runs consecutive leafwise stages as one function per tensor, compiled and cached by the stages and
+  the numbers that are Python floats, so each shape and dtype is traced once, inside `jit` or out;
+- keeps the books: the steps, the schedules, the layout of the slots, and the dtype policy;
+- leaves None alone: where an update is None, nothing happens.
+
+**The dtype policy.** State is float32 for half-precision params and of the params' dtype otherwise;
+formulas compute in at least float32; along the stages updates travel as computed, and the last one
+casts them to the promoted dtype of the incoming update and the param. A slot keeps the dtype in
+which `init` made it.
+
+Inside `jit` each tensor's function is a call in the jaxpr; XLA inlines it and fuses as ever.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import errors
+from gradtx.core.errors import is_none
+from gradtx.core.numerics import at_least_float32
+from gradtx.core.program import Segment, Stage, compute_dtype
+from gradtx.core.rule import StateMismatch, StateType
+from gradtx.core.types import Array, Params, State, Updates
+
+Transformation: TypeAlias = Any
+"""A `GradientTransformation`. The kinds stand on this module, so it knows them by what they do."""
+
+
+def init(tx: Transformation, params: Params) -> State:
+    """The state of a transformation for these params, or its shapes if they are ShapeDtypeStructs."""
+    leaves, treedef = jax.tree.flatten(params, is_leaf=is_none)
+    abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+    states = (
+        _init_leafwise(stage, params, leaves, treedef)
+        if stage.leafwise
+        else _init_treewise(stage, params, abstract)
+        for stage in tx.stages
+    )
+    return tx.pack(states)
+
+
+def _init_treewise(stage: Stage, params: Params, abstract: bool) -> State:
+    make = stage.rule.init
+    state = jax.eval_shape(make, params) if abstract else make(params)
+    return _unaliased(state, params)
+
+
+def _init_leafwise(stage: Stage, params: Params, leaves: list[Any], treedef: Any) -> State:
+    kind, make = stage.state_type, stage.rule.init
+    rows: list[Mapping[str, Any]] = []
+    for i, param in enumerate(leaves):
+        if param is not None:
+            _check_inexact(stage.name, params, i, param)
+        rows.append({} if param is None or make is None else _init_slots(make, param))
+    for row in rows:
+        if row and row.keys() != set(kind.slots):
+            raise ValueError(
+                f"{stage.name}: init returned the slots {sorted(row)}; its state has {sorted(kind.slots)}"
+            )
+    slots = {name: treedef.unflatten([row.get(name) for row in rows]) for name in kind.slots}
+    count = {"count": jnp.zeros([], jnp.int32)} if kind.counts else {}
+    if kind.wrapped:
+        return kind.cls(**count, inner_state=stage.options["state"](**slots))
+    return kind.cls(**slots, **count)
+
+
+def _init_slots(make: Callable[..., Any], param: Any) -> Mapping[str, Any]:
+    if isinstance(param, jax.ShapeDtypeStruct):
+        wide = jax.ShapeDtypeStruct(param.shape, compute_dtype(param.dtype))
+        return {name: _sharded_like(param, slot) for name, slot in jax.eval_shape(make, wide).items()}
+    param = jnp.asarray(param)
+    slots = make(param.astype(compute_dtype(param.dtype)))
+    return {name: _fresh(slot, param) for name, slot in slots.items()}
+
+
+def _sharded_like(param: Any, slot: Any) -> Any:
+    sharding = param.sharding if slot.shape == param.shape else None
+    return jax.ShapeDtypeStruct(slot.shape, slot.dtype, sharding=sharding)
+
+
+def _fresh(slot: Any, param: Any) -> Array:
+    # A state must not share its buffer with a param, or donating both would free it twice; and it is
+    # strongly typed from the start, as every update leaves it.
+    slot = jnp.array(slot, copy=True) if slot is param else jnp.asarray(slot)
+    return jax.lax.convert_element_type(slot, slot.dtype) if slot.weak_type else slot
+
+
+def _unaliased(state: State, params: Params) -> State:
+    theirs = {id(leaf) for leaf in jax.tree.leaves(params)}
+    copy = lambda x: jnp.array(x, copy=True) if id(x) in theirs else x  # noqa: E731
+    return jax.tree.map(copy, state) if theirs else state
+
+
+class Tensors(NamedTuple):
+    """The leaves of one update, side by side: updates, params (None where not given), out dtypes."""
+
+    updates: list[Any]
+    params: list[Any]
+    dtypes: list[Any]
+    treedef: Any
+    which: Sequence[int]
+
+
+def update(
+    variants: Sequence[Transformation],
+    which: Sequence[int] | None,
+    updates: Updates,
+    state: State,
+    params: Params | None,
+    extra: Mapping[str, Any],
+) -> tuple[Updates, State]:
+    """One update.
+
+    Args:
+        variants: the transformation, or several that differ only in the numbers of leafwise stages.
+        which: for each leaf (None included) the index of its variant; None for all the first.
+        updates, state, params, extra: as in every `update`.
+    """
+    tx = variants[0]
+    plans = [variant.plan for variant in variants]
+    for what, name in plans[0].needs.items():
+        if (params if what == "params" else extra.get(what)) is None:
+            raise errors.needs(name, what)
+    states = _unpack(tx, updates, state)
+    tensors = _flatten(tx.name, updates, params, which)
+    last = len(plans[0].segments) - 1
+    for k in range(last + 1):
+        segments = [plan.segments[k] for plan in plans]
+        if segments[0].leafwise:
+            tensors = _run_leafwise(segments, tensors, states, extra, updates, final=k == last)
+        else:
+            tensors = _run_treewise(segments[0], tensors, states, params, extra)
+    leaves = [
+        x if x is None or x.dtype == dtype else x.astype(dtype)
+        for x, dtype in zip(tensors.updates, tensors.dtypes, strict=True)
+    ]
+    return tensors.treedef.unflatten(leaves), tx.pack(iter(states))
+
+
+def _unpack(tx: Transformation, updates: Updates, state: State) -> list[State]:
+    try:
+        return tx.unpack(state)
+    except StateMismatch as mismatch:
+        found = mismatch
+    try:
+        tx.unpack(updates)
+        swapped = True
+    except (StateMismatch, TypeError):
+        swapped = False
+    raise errors.another_state(found.name, found.state, found.expected, swapped)
+
+
+def _flatten(name: str, updates: Updates, params: Params | None, which: Sequence[int] | None) -> Tensors:
+    leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
+    leaves = [leaf if leaf is None or hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves]
+    beside: list[Any] = _match(name, treedef, updates, params) if params is not None else [None] * len(leaves)
+    dtypes = []
+    for i, (grad, param) in enumerate(zip(leaves, beside, strict=True)):
+        if grad is None:
+            dtypes.append(None)
+            continue
+        _check_inexact(name, updates, i, grad)
+        if param is None:
+            dtypes.append(grad.dtype)
+            continue
+        if not hasattr(param, "dtype"):
+            param = beside[i] = jnp.asarray(param)
+        if grad.shape != param.shape:
+            path = list(errors.paths(updates))[i]
+            raise errors.another_shape(name, path, "the update", grad.shape, "the param", param.shape)
+        dtypes.append(jnp.promote_types(grad.dtype, param.dtype))
+    return Tensors(leaves, beside, dtypes, treedef, which or [0] * len(leaves))
+
+
+def _match(name: str, treedef: Any, updates: Updates, other: Any, what: str = "params") -> list[Any]:
+    try:
+        return treedef.flatten_up_to(other)
+    except (ValueError, TypeError):
+        pass
+    raise errors.another_structure(name, "updates", updates, what, other)
+
+
+def _check_inexact(name: str, tree: Any, i: int, leaf: Any) -> None:
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    if not jnp.issubdtype(dtype, jnp.inexact):
+        raise errors.not_inexact(name, list(errors.paths(tree))[i], dtype)
+
+
+def _run_treewise(
+    segment: Segment, tensors: Tensors, states: list[State], params: Params | None, extra: Mapping[str, Any]
+) -> Tensors:
+    stage, state = segment.stages[0], states[segment.first]
+    wide = [x if x is None else x.astype(at_least_float32(x.dtype)) for x in tensors.updates]
+    updates, new_state = stage.run(tensors.treedef.unflatten(wide), state, params, extra)
+    states[segment.first] = _held(stage.name, state, new_state)
+    leaves = _match(stage.name, tensors.treedef, tensors.treedef.unflatten(wide), updates, "its own updates")
+    return tensors._replace(updates=leaves)
+
+
+def _held(name: str, old: State, new: State) -> State:
+    """The new state, in the structure, dtypes and weak types of the old."""
+    old_leaves, treedef = jax.tree.flatten(old)
+    try:
+        new_leaves = treedef.flatten_up_to(new)
+    except (ValueError, TypeError):
+        raise errors.another_structure(name, "the state", old, "the state after the update", new) from None
+    return treedef.unflatten(map(_as, new_leaves, old_leaves))
+
+
+def _as(new: Any, old: Any) -> Any:
+    same = getattr(new, "dtype", None) == getattr(old, "dtype", None)
+    if same and not getattr(new, "weak_type", False) or not hasattr(old, "dtype"):
+        return new
+    return jax.lax.convert_element_type(new, old.dtype)
+
+
+def _run_leafwise(
+    segments: Sequence[Segment],
+    tensors: Tensors,
+    states: list[State],
+    extra: Mapping[str, Any],
+    updates: Updates,
+    *,
+    final: bool,
+) -> Tensors:
+    stages, first = segments[0].stages, segments[0].first
+    mine = states[first : first + len(stages)]
+    books = [_keep_books(segment, mine) for segment in segments]
+    columns = [_columns(stage, state, tensors, updates) for stage, state in zip(stages, mine, strict=True)]
+    named = {k: v for k, v in extra.items() if any(k in stage.rule.names for stage in stages)}
+    slots = list(zip(*columns, strict=True)) if columns and tensors.updates else []
+
+    outs: list[Any] = [(None, row) for row in slots]
+    jobs = {}
+    for i, grad in enumerate(tensors.updates):
+        if grad is not None:
+            out_dtype = tensors.dtypes[i] if final else None
+            jobs.setdefault(_job(segments[0].batch, i, tensors, slots[i], out_dtype), []).append(i)
+    for (variant, out_dtype, *_), members in jobs.items():
+        segment, (numbers, steps) = segments[variant], books[variant]
+        call = partial(segment.program.call, segment.dynamic, numbers, steps, named, out_dtype=out_dtype)
+        _call_members(call, segment.batch, members, tensors, slots, outs, updates)
+
+    for j, (stage, state) in enumerate(zip(stages, mine, strict=True)):
+        kind: StateType = stage.state_type
+        trees = {name: tensors.treedef.unflatten([row[j][name] for _, row in outs]) for name in kind.slots}
+        states[first + j] = kind.rebuild(state, trees, books[0][1][j])
+    return tensors._replace(updates=[out for out, _ in outs])
+
+
+def _job(batch: bool, i: int, tensors: Tensors, slots: Any, out_dtype: Any) -> tuple[Any, ...]:
+    """The key of the tensors that one call handles: of one shape and dtype throughout, if batched."""
+    if not batch:
+        return tensors.which[i], out_dtype, i
+    avals = [(x.shape, x.dtype) for x in jax.tree.leaves((tensors.updates[i], tensors.params[i], slots))]
+    return tensors.which[i], out_dtype, tuple(avals)
+
+
+def _call_members(
+    call: Any,
+    batch: bool,
+    members: list[int],
+    tensors: Tensors,
+    slots: Any,
+    outs: list[Any],
+    updates: Updates,
+) -> None:
+    try:
+        if batch:
+            results = call(
+                *([column[i] for i in members] for column in (tensors.updates, tensors.params, slots))
+            )
+        else:
+            (i,) = members
+            results = [call(tensors.updates[i], tensors.params[i], slots[i])]
+    except Exception as error:
+        error.add_note(f"while updating {list(errors.paths(updates))[members[0]]}")
+        raise
+    for i, result in zip(members, results, strict=True):
+        outs[i] = result
+
+
+def _keep_books(segment: Segment, states: Sequence[State]) -> tuple[Any, Any]:
+    """The scheduled numbers of this update and the step of each stage that counts."""
+    if not segment.counts:
+        return [{} for _ in segment.stages], [None for _ in segment.stages]
+    counts = [
+        jnp.asarray(state.count) if stage.state_type.counts else None
+        for stage, state in zip(segment.stages, states, strict=True)
+    ]
+    return segment.program.scalars(segment.dynamic, counts)
+
+
+def _columns(stage: Stage, state: State, tensors: Tensors, updates: Updates) -> list[dict[str, Any]]:
+    """The slots of one stage, a dict per leaf."""
+    kind = stage.state_type
+    holder = kind.holder(state)
+    columns = []
+    for name in kind.slots:
+        column = _match(stage.name, tensors.treedef, updates, getattr(holder, name), f"the state's {name}")
+        for i, (grad, slot) in enumerate(zip(tensors.updates, column, strict=True)):
+            if grad is not None and slot is None:
+                path = list(errors.paths(updates))[i]
+                raise ValueError(
+                    f"{stage.name}: {path}: there is an update, but the state was made without this param"
+                )
+        columns.append(column)
+    return [dict(zip(kind.slots, row, strict=True)) for row in zip(*columns, strict=True)] or [
+        {} for _ in tensors.updates
+    ]

@@ -1,0 +1,55 @@
+"""Reading the numbers that an optimizer works with."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.transformation import GradientTransformation, ScheduledState
+from gradtx.core.types import Scalar, State
+
+
+class Hyperparams(NamedTuple):
+    """Effective numbers by name: `last`, of the update that made the state; `next`, of the one to come."""
+
+    last: dict[str, Scalar]
+    next: dict[str, Scalar]
+
+
+def hyperparams(tx: GradientTransformation, state: State) -> Hyperparams:
+    """The numbers in force: every numeric argument of every primitive, schedules resolved.
+
+    ``hyperparams(tx, state).next["learning_rate"]`` is the learning rate of the next update. Before
+    the first update, `last` is what `next` is. An argument that several primitives have is named
+    after each of them: ``scale_by_adam/eps``, ``scale_by_trust_ratio/eps``.
+
+    Args:
+        tx: the transformation.
+        state: its state, which holds the counts; it may be traced.
+
+    Returns:
+        Two dicts. Fixed numbers are as they were given, scheduled ones are scalars. Overrides by
+        path pattern (`groups`) are not in it: these are the numbers of the other parameters.
+    """
+    rows = list(_rows(tx, state))
+    repeated = Counter(argument for _, argument, _, _ in rows)
+    named = [
+        (argument if repeated[argument] == 1 else f"{name}/{argument}", last, after)
+        for name, argument, last, after in rows
+    ]
+    return Hyperparams({name: last for name, last, _ in named}, {name: after for name, _, after in named})
+
+
+def _rows(tx: GradientTransformation, state: State) -> Iterator[tuple[str, str, Any, Any]]:
+    for stage, part in zip(tx.stages, tx.unpack(state), strict=True):
+        inner = stage.inner_states(part.inner_state if isinstance(part, ScheduledState) else part)
+        for pairs in inner.values():
+            for inner_tx, inner_state in pairs:
+                yield from _rows(inner_tx, inner_state)
+        count = jnp.asarray(part.count) if stage.schedules else None
+        last = stage.numbers_at(None if count is None else jnp.maximum(count - 1, 0))
+        after = stage.numbers_at(count)
+        for argument in sorted(stage.factory.numeric, key=list(stage.arguments).index):
+            if after[argument] is not None:
+                yield stage.name, argument, last[argument], after[argument]

@@ -1,0 +1,143 @@
+"""States by name: flat dicts that survive a changed chain.
+
+The name of an entry is the primitive, its slot and the parameter's path: ``scale_by_adam/mu/dense/
+kernel``, ``scale_by_adam/count``. It does not depend on where in a chain the primitive stands, nor on
+what is wrapped around it. A repeated primitive gets a suffix: ``trace``, ``trace_1``.
+"""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradtx.core.select import path_string
+from gradtx.core.transformation import GradientTransformation, ScheduledState
+from gradtx.core.types import Array, State
+
+
+def state_dict(tx: GradientTransformation, state: State) -> dict[str, Array]:
+    """A state as a flat dict of arrays by name.
+
+    Args:
+        tx: the transformation that made the state; it knows the names of its stages.
+        state: its state.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.adam(1e-3)
+        >>> sorted(gradtx.state_dict(tx, tx.init({"w": jnp.zeros(2)})))
+        ['scale_by_adam/count', 'scale_by_adam/mu/w', 'scale_by_adam/nu/w']
+    """
+    return dict(zip(_names(tx, state), jax.tree.leaves(state), strict=True))
+
+
+def load_state_dict(
+    tx: GradientTransformation, state: State, flat: Mapping[str, Any], *, strict: bool = True
+) -> State:
+    """A state with the entries of a flat dict in it, from the same or from a changed optimizer.
+
+    Args:
+        tx: the transformation that the state is for.
+        state: a state of `tx`, or the shapes of one; its dtypes and shardings are kept.
+        flat: from `state_dict`; arrays of any kind.
+        strict: whether anything missing, unexpected or of another shape is an error. If False, what
+            fits is loaded, the rest of `state` stays, and a warning says what that was.
+
+    Returns:
+        A new state; `state` is untouched, also when an error is raised.
+
+    Raises:
+        ValueError: listing the missing, unexpected and misshapen entries.
+    """
+    leaves, treedef = jax.tree.flatten(state)
+    names = _names(tx, state)
+    report = _report(names, leaves, flat)
+    if report and strict:
+        raise ValueError(f"load_state_dict: this is not a state of {tx!r}, nothing was loaded\n{report}")
+    if report:
+        warnings.warn(f"load_state_dict: not everything was loaded\n{report}", stacklevel=2)
+    loaded = [
+        _load(flat[name], leaf) if _fits(flat.get(name), leaf) else leaf
+        for name, leaf in zip(names, leaves, strict=True)
+    ]
+    return treedef.unflatten(loaded)
+
+
+def _report(names: list[str], leaves: list[Any], flat: Mapping[str, Any]) -> str:
+    rows = {"missing": [], "unexpected": sorted(flat.keys() - set(names)), "of another shape or kind": []}
+    for name, leaf in zip(names, leaves, strict=True):
+        if name not in flat:
+            rows["missing"].append(name)
+        elif not _fits(flat[name], leaf):
+            rows["of another shape or kind"].append(
+                f"{name}: {_shown(flat[name])}, the state has {_shown(leaf)}"
+            )
+    return "\n".join(f"  {what}: {', '.join(found)}" for what, found in rows.items() if found)
+
+
+def _shown(x: Any) -> str:
+    return f"{jnp.result_type(x)}{list(jnp.shape(x))}"
+
+
+def _fits(x: Any, leaf: Any) -> bool:
+    if x is None or jnp.shape(x) != jnp.shape(leaf):
+        return False
+    # A change of precision is a cast; a change of kind (real, complex, integer, bool, key) is a mistake.
+    given, wanted = jnp.result_type(x), leaf.dtype
+    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating, jax.dtypes.prng_key)
+    return all(jnp.issubdtype(given, kind) == jnp.issubdtype(wanted, kind) for kind in kinds)
+
+
+def _load(x: Any, leaf: Any) -> Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jnp.copy(x)
+    if not isinstance(x, jax.Array):
+        x = np.asarray(x)
+    value = jnp.array(x, dtype=leaf.dtype, copy=True)
+    sharding = getattr(leaf, "sharding", None)
+    return value if sharding is None else jax.device_put(value, sharding)
+
+
+def _names(tx: GradientTransformation, state: State) -> list[str]:
+    """The name of every leaf of the state, in the order of its leaves."""
+    seen: Counter[str] = Counter()
+    return list(_walk(tx, state, seen))
+
+
+def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Iterator[str]:
+    for stage, part in zip(tx.stages, tx.unpack(state), strict=True):
+        inner = stage.inner_states(part)
+        fields = ("",) if "" in inner else getattr(part, "_fields", None) or ("",)
+        own = [field for field in fields if field not in inner]
+        prefix = (
+            _unique(stage.name, seen) if any(jax.tree.leaves(_field(part, f)) for f in own) else stage.name
+        )
+        if isinstance(part, ScheduledState):
+            # A schedule on a number moves nobody's names: the count comes first, the rest as ever.
+            yield f"{prefix}/count"
+            part = part.inner_state
+            fields, inner = part._fields, stage.inner_states(part)
+        for field in fields:
+            if field in inner:
+                for inner_tx, inner_state in inner[field]:
+                    yield from _walk(inner_tx, inner_state, seen)
+            else:
+                yield from _leaf_names(prefix, field, _field(part, field))
+
+
+def _field(state: State, field: str) -> Any:
+    return getattr(state, field) if field else state
+
+
+def _unique(name: str, seen: Counter[str]) -> str:
+    seen[name] += 1
+    return name if seen[name] == 1 else f"{name}_{seen[name] - 1}"
+
+
+def _leaf_names(prefix: str, field: str, tree: Any) -> Iterator[str]:
+    for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        yield "/".join(part for part in (prefix, field, path_string(path)) if part)

@@ -1,0 +1,125 @@
+"""The arithmetic that formulas share, each piece once and accurate to the last digits.
+
+``1 - b`` and ``1 - b**t`` lose digits in float32 when the two are rounded apart: Adam's first step
+divides one by the other. Here both follow from one number, kept in double precision while it is a
+Python float.
+
+Complex tensors: `abs_sq` is |x|², the convention of Optax. PyTorch's rules look at real and imaginary
+parts apart; they live in ``gradtx.torch``.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.types import Array, Scalar
+
+
+def abs_sq(x: Array) -> Array:
+    """|x|², real also for complex x."""
+    return (x.conj() * x).real if jnp.iscomplexobj(x) else x * x
+
+
+@jax.custom_jvp
+def sqrt(x: Array) -> Array:
+    """√x whose derivative at 0 is 0, so that gradients through an optimizer stay finite."""
+    return jnp.sqrt(x)
+
+
+@sqrt.defjvp
+def _sqrt_jvp(primals: Any, tangents: Any) -> Any:
+    (x,), (dx,) = primals, tangents
+    y = sqrt(x)
+    positive = y != 0
+    return y, jnp.where(positive, 0.5 / jnp.where(positive, y, 1), 0) * dx
+
+
+def norm(x: Array) -> Array:
+    """The Euclidean norm of all entries, differentiable at 0."""
+    return sqrt(jnp.sum(abs_sq(x)))
+
+
+def rms(x: Array) -> Array:
+    """The root of the mean of squares; 0 for a tensor of size 0."""
+    return sqrt(jnp.sum(abs_sq(x)) / max(x.size, 1))
+
+
+@jax.jit
+def _sum_of_squares(x: Array) -> Array:
+    return jnp.sum(abs_sq(x.astype(at_least_float32(x.dtype))))
+
+
+def global_norm(tree: Any) -> Array:
+    """The Euclidean norm over all leaves of a tree, in at least float32."""
+    squares = [_sum_of_squares(x) for x in jax.tree.leaves(tree)]
+    return sqrt(sum(squares[1:], squares[0])) if squares else jnp.zeros([], jnp.float32)
+
+
+def at_least_float32(*dtypes: Any) -> Any:
+    """The dtype to compute in: the promoted dtype of these, never below float32."""
+    result = jnp.dtype(jnp.float32)
+    for dtype in dtypes:
+        result = jnp.promote_types(result, dtype)
+    return result
+
+
+def decay_towards(old: Array, new: Array, decay: Scalar) -> Array:
+    """decay·old + (1 − decay)·new, written as a step from old to new.
+
+    So a constant `new` is reached exactly. With the two weights rounded apart, the average settles
+    off it by their error over 1 − decay: 3e-5 in float32 for decay 0.999.
+    """
+    return old + (1 - decay) * (new - old)
+
+
+def debias(moment: Array, decay: Scalar, step: Array) -> Array:
+    """A moving average that began at 0, divided by the weight it has seen: moment / (1 − decayᵗ)."""
+    return moment / one_minus_power(decay, step.astype(moment.real.dtype))
+
+
+def one_minus_power(base: Scalar, exponent: Array) -> Array:
+    """1 − baseᵗ to full precision, for base in [0, 1] and t > 0; exponent must be floating."""
+    if isinstance(base, float | int):
+        log = math.log(base) if base > 0 else -math.inf
+        return -jnp.expm1(exponent * log)
+    return _one_minus_power(base.astype(jnp.promote_types(base.dtype, exponent.dtype)), exponent)
+
+
+@jax.custom_jvp
+def _one_minus_power(base: Array, exponent: Array) -> Array:
+    # 1 - base is exact for base in [0.5, 1], so log1p of it keeps the digits that 1 - base**t loses.
+    return -jnp.expm1(exponent * jnp.log1p(-(1 - base)))
+
+
+@_one_minus_power.defjvp
+def _one_minus_power_jvp(primals: Any, tangents: Any) -> Any:
+    base, exponent = primals
+    dbase, _ = tangents
+    return _one_minus_power(base, exponent), -exponent * base ** (exponent - 1) * dbase
+
+
+def safe_increment(count: Array) -> Array:
+    """count + 1, staying at the largest integer instead of wrapping."""
+    largest = jnp.iinfo(count.dtype).max
+    return jnp.where(count < largest, count + 1, largest).astype(count.dtype)
+
+
+@jax.jit
+def _times(x: Array, factor: Array) -> Array:
+    return (x * factor.astype(x.real.dtype)).astype(x.dtype)
+
+
+def scale_tree(tree: Any, factor: Array) -> Any:
+    """Every leaf of a tree times one scalar, in the dtypes of the leaves."""
+    return jax.tree.map(lambda x: _times(x, factor), tree)
+
+
+def random_normal_like(key: Array, tree: Any) -> Any:
+    """A tree of independent standard normal numbers, one key per leaf."""
+    leaves, treedef = jax.tree.flatten(tree)
+    keys = jax.random.split(key, len(leaves)) if leaves else ()
+    return treedef.unflatten(
+        [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
+    )

@@ -1,0 +1,175 @@
+"""Programs: consecutive leafwise stages as one function per tensor, compiled and cached."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.numerics import at_least_float32, safe_increment
+from gradtx.core.types import Array
+from gradtx.core.value import Value, unflatten
+
+Stage: TypeAlias = Any
+"""A `Leafwise` or `Treewise` value. The kinds stand on this module, so it knows them by what they do."""
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """In a program's key, the place of a number that is an array or traced."""
+
+    index: int
+
+
+class Program:
+    """Consecutive leafwise stages as functions of their dynamic numbers and one tensor."""
+
+    def __init__(self, templates: tuple[Value, ...], batch: bool):
+        self.templates = templates
+        self.scalars = jax.jit(self._scalars)
+        name = "_".join(template.factory.name for template in templates)
+        call = self._call_batched if batch else self._call
+        self.call = jax.jit(_named(call, name), static_argnames="out_dtype")
+
+    def _stages(self, dynamic: Sequence[Any]) -> list[Any]:
+        return [
+            unflatten(t._call, [dynamic[x.index] if isinstance(x, Dynamic) else x for x in t._leaves])
+            for t in self.templates
+        ]
+
+    def _scalars(self, dynamic: Sequence[Any], counts: Sequence[Array | None]) -> Any:
+        """The numbers that schedules give at these counts, and the counts after this update."""
+        numbers = [
+            {name: jnp.asarray(schedule(count)) for name, schedule in stage.schedules.items()}
+            for stage, count in zip(self._stages(dynamic), counts, strict=True)
+        ]
+        return numbers, [None if count is None else safe_increment(count) for count in counts]
+
+    def _call(
+        self,
+        dynamic: Sequence[Any],
+        numbers: Sequence[Mapping[str, Array]],
+        steps: Sequence[Array | None],
+        extra: Mapping[str, Any],
+        grad: Array,
+        param: Array | None,
+        slots: Sequence[Mapping[str, Array]],
+        *,
+        out_dtype: Any = None,
+    ) -> tuple[Array, list[dict[str, Array]]]:
+        dtype = at_least_float32(grad.dtype) if param is None else at_least_float32(grad.dtype, param.dtype)
+        known = {"param": None if param is None else param.astype(dtype), **extra}
+        x, new_slots = grad.astype(dtype), []
+        for stage, scheduled, step, old in zip(self._stages(dynamic), numbers, steps, slots, strict=True):
+            x, new = _apply_rule(stage, scheduled, {**known, "step": step}, x, old)
+            if x.shape != grad.shape:
+                raise ValueError(
+                    f"{stage.name}: returned shape {x.shape} for an update of shape {grad.shape}"
+                )
+            new_slots.append(new)
+        return x.astype(out_dtype or dtype), new_slots
+
+    def _call_batched(
+        self,
+        dynamic: Any,
+        numbers: Any,
+        steps: Any,
+        extra: Any,
+        grads: Any,
+        params: Any,
+        slots: Any,
+        *,
+        out_dtype: Any = None,
+    ) -> list[Any]:
+        """The same for all tensors of one shape at once: the rule is mapped over their stack."""
+        stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *zip(grads, params, slots, strict=True))
+        one = partial(self._call, dynamic, numbers, steps, extra, out_dtype=out_dtype)
+        out = jax.vmap(one)(*stacked)
+        return [jax.tree.map(itemgetter(i), out) for i in range(len(grads))]
+
+
+def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
+    # jit shows this name in profiles and in the compiled program.
+    def call(*args: Any, out_dtype: Any = None) -> Any:
+        return method(*args, out_dtype=out_dtype)
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+def _apply_rule(stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slots: Any) -> Any:
+    rule = stage.rule_at(scheduled)
+    wide = {name: slot.astype(compute_dtype(slot.dtype)) for name, slot in slots.items()}
+    known = {**known, **wide}
+    given = {name: known[name] for name in rule.names[1:] if name in known}
+    out = rule.update(x, **given)
+    x, new = out if isinstance(out, tuple) else (out, {})
+    if new.keys() != slots.keys():
+        raise ValueError(
+            f"{stage.name}: update returned the slots {sorted(new)}; its state has {sorted(slots)}"
+        )
+    for name, slot in slots.items():
+        if new[name].shape != slot.shape:
+            raise ValueError(
+                f"{stage.name}: {name} has shape {slot.shape}, and shape {new[name].shape} after an update "
+                f"of shape {x.shape}"
+            )
+    return x, {name: new[name].astype(slot.dtype) for name, slot in slots.items()}
+
+
+def compute_dtype(dtype: Any) -> Any:
+    """The dtype in which a rule sees a slot: at least float32, unless it is no number to compute with."""
+    return at_least_float32(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
+
+
+program = lru_cache(maxsize=4096)(Program)
+"""One program per row of stages: a rebuilt optimizer that is equal shares its compiled functions."""
+
+
+class Segment:
+    """Consecutive leafwise stages with their program, or one treewise stage.
+
+    Attributes:
+        stages: the stages, and `first`, the index of the first among all.
+        dynamic: the numbers of the program that are arrays or traced.
+    """
+
+    def __init__(self, first: int, stages: Sequence[Any]):
+        self.first, self.stages = first, stages
+        self.leafwise = stages[0].leafwise
+        self.batch = self.leafwise and stages[0].batch
+        if self.leafwise:
+            self.dynamic: list[Any] = []
+            self.program = program(tuple(self._template(stage) for stage in stages), self.batch)
+            self.counts = any(stage.state_type.counts for stage in stages)
+
+    def _template(self, stage: Value) -> Value:
+        return unflatten(stage._call, [self._place(leaf) for leaf in stage._leaves])
+
+    def _place(self, leaf: Any) -> Any:
+        if not hasattr(leaf, "shape"):
+            return leaf
+        self.dynamic.append(leaf)
+        return Dynamic(len(self.dynamic) - 1)
+
+
+class Plan:
+    """How a transformation runs: its stages cut into segments, and what they need of an update."""
+
+    def __init__(self, stages: Sequence[Any]):
+        self.segments: list[Segment] = []
+        rows: list[list[Any]] = []
+        for stage in stages:
+            joins = rows and stage.leafwise and rows[-1][-1].leafwise
+            if joins and not stage.batch and not rows[-1][-1].batch:
+                rows[-1].append(stage)
+            else:
+                rows.append([stage])
+        first = 0
+        for row in rows:
+            self.segments.append(Segment(first, row))
+            first += len(row)
+        self.needs = {what: name for stage in reversed(stages) for what, name in stage.needs.items()}

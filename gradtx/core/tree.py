@@ -1,0 +1,160 @@
+"""Trees of states and parameters: finding, changing and mapping what is in them.
+
+``tree.get(state, "mu")`` finds a slot wherever it is nested. All functions return new trees.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from gradtx.core.numerics import global_norm as norm
+from gradtx.core.types import State
+
+Path = tuple[Any, ...]
+Filter = Callable[[Path, Any], bool]
+
+__all__ = ["get", "get_all_with_path", "map_params", "norm", "set"]
+
+
+def get_all_with_path(tree: Any, key: Any) -> list[tuple[Path, Any]]:
+    """Everything called `key` in a tree, with its path: fields of named tuples, keys of dicts, and
+    named tuples by the name of their class.
+
+    Args:
+        tree: any pytree, most often a state.
+        key: ``"mu"``, ``"learning_rate"``, ``"ScaleByAdamState"``.
+
+    Returns:
+        Pairs of a JAX key path and what is there, in the order of the tree.
+    """
+    return list(_find(tree, key, ()))
+
+
+def _find(node: Any, key: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    if isinstance(node, tuple) and type(node).__name__ == key and hasattr(node, "_fields"):
+        yield path, node
+    for entry, child in _children(node):
+        if _name(entry) == key:
+            yield (*path, entry), child
+        yield from _find(child, key, (*path, entry))
+
+
+def _children(node: Any) -> list[tuple[Any, Any]]:
+    pairs, _ = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
+    return [(path[0], child) for path, child in pairs if path]
+
+
+def _name(entry: Any) -> Any:
+    return getattr(entry, "name", getattr(entry, "key", None))
+
+
+def get(tree: Any, key: Any, default: Any = None, filtering: Filter | None = None) -> Any:
+    """The one thing called `key` in a tree.
+
+    Args:
+        tree: any pytree, most often a state.
+        key: the name of a field, a dict key, or a class of named tuple.
+        default: returned if there is none.
+        filtering: ``filtering(path, value)`` says which of several is meant.
+
+    Raises:
+        KeyError: if several remain; the message lists their paths.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.chain(gradtx.clip(1.0), gradtx.adam(1e-3))
+        >>> gradtx.tree.get(tx.init({"w": jnp.zeros(2)}), "mu")
+        {'w': Array([0., 0.], dtype=float32)}
+    """
+    found = [pair for pair in get_all_with_path(tree, key) if filtering is None or filtering(*pair)]
+    if len(found) > 1:
+        where = ", ".join(jax.tree_util.keystr(path) for path, _ in found)
+        raise KeyError(f"tree.get: {key!r} is at {where}; say which with filtering=lambda path, value: ...")
+    return found[0][1] if found else default
+
+
+def set(tree: Any, filtering: Filter | None = None, /, **values: Any) -> Any:
+    """The tree with everything of these names replaced.
+
+    Args:
+        tree: any pytree, most often a state.
+        filtering: ``filtering(path, value)`` limits what is replaced.
+        **values: new values by name, as `get` finds them.
+
+    Raises:
+        KeyError: if there is nothing of a name.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.inject_hyperparams(gradtx.sgd)(learning_rate=0.1)
+        >>> state = gradtx.tree.set(tx.init({"w": jnp.zeros(2)}), learning_rate=jnp.asarray(0.5))
+        >>> print(gradtx.tree.get(state, "learning_rate"))
+        0.5
+    """
+    for key in values:
+        found = [pair for pair in get_all_with_path(tree, key) if filtering is None or filtering(*pair)]
+        if not found:
+            raise KeyError(
+                f"tree.set: there is no {key!r} in the tree" + (" that passes filtering" if filtering else "")
+            )
+        places = {path for path, _ in found}
+        tree = _replaced(tree, (), places, values[key])
+    return tree
+
+
+def _replaced(node: Any, path: Path, places: Any, value: Any) -> Any:
+    if path in places:
+        return value
+    pairs = _children(node)
+    if not pairs:
+        return node
+    treedef = jax.tree.structure(node, is_leaf=lambda x: x is not node)
+    return treedef.unflatten([_replaced(child, (*path, entry), places, value) for entry, child in pairs])
+
+
+@jax.tree_util.register_pytree_node_class
+class _ParamsPlace:
+    """Stands for a whole tree of params: `init` of it shows where in a state such trees are."""
+
+    def tree_flatten(self) -> tuple[tuple[()], None]:
+        return (), None
+
+    @classmethod
+    def tree_unflatten(cls, aux: None, children: Any) -> "_ParamsPlace":
+        del aux, children
+        return cls()
+
+
+def map_params(
+    tx: Any,
+    f: Callable[..., Any],
+    state: State,
+    /,
+    *rest: Any,
+    transform_non_params: Callable[[Any], Any] | None = None,
+    is_leaf: Callable[[Any], bool] | None = None,
+) -> State:
+    """Map a function over those leaves of a state that stand for a param each.
+
+    Shardings of a state follow the params by ``map_params(tx, lambda _, s: s, state, shardings,
+    transform_non_params=lambda _: replicated)``.
+
+    Args:
+        tx: the transformation, or its `init`.
+        f: ``f(leaf, *others)``, called with a leaf of the state and those of `rest` beside it.
+        state: a state of `tx`.
+        *rest: trees like the params.
+        transform_non_params: called with every other leaf (counts, keys). Default: left as they are.
+        is_leaf: as in `jax.tree.map`.
+    """
+    init = getattr(tx, "init", tx)
+    places = init(_ParamsPlace())
+    other = transform_non_params or (lambda x: x)
+
+    def at(place: Any, part: Any) -> Any:
+        if isinstance(place, _ParamsPlace):
+            return jax.tree.map(f, part, *rest, is_leaf=is_leaf)
+        return other(part)
+
+    return jax.tree.map(at, places, state, is_leaf=lambda x: isinstance(x, _ParamsPlace))

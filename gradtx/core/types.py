@@ -1,0 +1,59 @@
+"""The words of the library's signatures, and the domains that arguments are checked against."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
+
+import jax
+
+T = TypeVar("T")
+
+Array: TypeAlias = jax.Array
+Params: TypeAlias = Any
+"""A pytree of parameters: inexact arrays, with ``None`` where there is nothing to optimise."""
+Updates: TypeAlias = Any
+"""A pytree like the params: gradients on the way in, steps to add on the way out."""
+State: TypeAlias = Any
+"""What a transformation remembers between updates: named tuples, nested as the chains are."""
+Scalar: TypeAlias = float | Array
+"""A Python number, or a 0-d array where the number is traced or changes from step to step."""
+Selector: TypeAlias = Any
+"""Which parameters: a path pattern, ``{pattern: label}``, a function of ``(path, leaf)`` or of the
+whole params, or a tree (see :mod:`gradtx.core.select`)."""
+
+
+class Interval(NamedTuple):
+    """The domain of a numeric argument, as written in papers: ``Interval("[0, 1)")``."""
+
+    text: str
+
+    def holds(self, number: float) -> bool:
+        """Whether a number lies in it."""
+        low, high = (float(bound) for bound in self.text[1:-1].split(","))
+        above = number > low if self.text[0] == "(" else number >= low
+        below = number < high if self.text[-1] == ")" else number <= high
+        return above and below
+
+
+class _Static(NamedTuple):
+    """Marks an argument whose number chooses structure and therefore cannot be traced."""
+
+
+# A callable is resolved before a body sees its argument, so the body may compute with it: the Any
+# stands for `Callable[[Array], Scalar]`, which no type checker would let a formula multiply.
+ScalarOrSchedule: TypeAlias = float | Array | Any
+"""A number, or a schedule of it: a function of the count of updates so far."""
+Number = Annotated[ScalarOrSchedule, Interval("[-inf, inf]")]
+"""Any number, or a schedule of it."""
+NonNegative = Annotated[ScalarOrSchedule, Interval("[0, inf]")]
+"""A number of at least 0, or a schedule of it."""
+Positive = Annotated[ScalarOrSchedule, Interval("(0, inf]")]
+"""A number above 0, or a schedule of it."""
+Decay = Annotated[ScalarOrSchedule, Interval("[0, 1)")]
+"""The share of the old value that a moving average keeps, or a schedule of it."""
+Static = Annotated[T, _Static()]
+"""An argument that chooses structure: it stays a Python value, and a change of it recompiles."""
+
+Schedule: TypeAlias = Callable[[Any], Scalar]
+"""A function of the count of updates so far (0 for the first update)."""
+InitFn: TypeAlias = Callable[[Params], State]
+UpdateFn: TypeAlias = Callable[..., tuple[Updates, State]]

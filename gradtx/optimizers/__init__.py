@@ -1,0 +1,1 @@
+"""Recipes: the optimizers, each a chain of primitives."""

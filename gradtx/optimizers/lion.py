@@ -1,0 +1,36 @@
+"""Lion."""
+
+from gradtx.core.chain import chain
+from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.types import Decay, Number, Selector
+from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.transforms.sign import scale_by_lion
+
+
+@recipe
+def lion(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.99,
+    mu_dtype: str | None = None,
+    weight_decay: Number = 1e-3,
+    mask: Selector | None = None,
+) -> GradientTransformation:
+    """Lion: steps of one size in every coordinate, with one moment of state.
+
+    Its learning rate is usually 3 to 10 times smaller than AdamW's, its decay as much larger.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, mu_dtype: as in `scale_by_lion`.
+        weight_decay: strength of the decay.
+        mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Source: Chen et al., Symbolic discovery of optimization algorithms, arXiv:2302.06675.
+    """
+    return chain(
+        scale_by_lion(b1, b2, mu_dtype),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

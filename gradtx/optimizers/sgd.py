@@ -1,0 +1,76 @@
+"""Gradient descent and its relatives."""
+
+from gradtx.core.chain import chain
+from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.types import Array, Decay, NonNegative, Number
+from gradtx.transforms.momentum import ema, trace
+from gradtx.transforms.noise import add_noise
+from gradtx.transforms.scaling import identity, scale_by_learning_rate
+from gradtx.transforms.sign import scale_by_sign
+
+
+@recipe
+def sgd(
+    learning_rate: Number,
+    momentum: Number | None = None,
+    nesterov: bool = False,
+    accumulator_dtype: str | None = None,
+) -> GradientTransformation:
+    """Stochastic gradient descent, with momentum if it is given.
+
+    Args:
+        learning_rate: the step size.
+        momentum: decay of the momentum, usually 0.9. Default: none, and no state.
+        nesterov: whether the momentum looks ahead.
+        accumulator_dtype: dtype of the momentum. Default: the params', at least float32.
+
+    Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+    """
+    direction = identity() if momentum is None else trace(momentum, nesterov, accumulator_dtype)
+    return chain(direction, scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def noisy_sgd(
+    learning_rate: Number, eta: NonNegative = 0.01, gamma: Number = 0.55, key: Array | int = 0
+) -> GradientTransformation:
+    """Gradient descent with normal noise of variance eta / tᵞ on the gradients.
+
+    Args:
+        learning_rate: the step size.
+        eta: variance of the noise at the first update.
+        gamma: how fast the variance falls.
+        key: a seed, or a JAX key.
+
+    Source: Neelakantan et al., Adding gradient noise improves learning, arXiv:1511.06807.
+    """
+    return chain(add_noise(eta, gamma, key), scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def sign_sgd(learning_rate: Number) -> GradientTransformation:
+    """Steps of one size in every coordinate, by the sign of the gradient.
+
+    Args:
+        learning_rate: the step size.
+
+    Source: Bernstein et al., signSGD, arXiv:1802.04434.
+    """
+    return chain(scale_by_sign(), scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def signum(
+    learning_rate: Number, beta: Decay = 0.9, accumulator_dtype: str | None = None
+) -> GradientTransformation:
+    """Steps of one size in every coordinate, by the sign of the averaged gradient.
+
+    Args:
+        learning_rate: the step size.
+        beta: decay of the average, in [0, 1).
+        accumulator_dtype: dtype of the average. Default: the params', at least float32.
+
+    Source: Bernstein et al., signSGD, arXiv:1802.04434.
+    """
+    average = ema(beta, debias=False, accumulator_dtype=accumulator_dtype)
+    return chain(average, scale_by_sign(), scale_by_learning_rate(learning_rate))

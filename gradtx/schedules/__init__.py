@@ -1,0 +1,17 @@
+"""Schedules: functions of the count of updates so far, as values."""
+
+from gradtx.schedules.constant import constant_schedule as constant_schedule
+from gradtx.schedules.cycles import cosine_onecycle_schedule as cosine_onecycle_schedule
+from gradtx.schedules.cycles import linear_onecycle_schedule as linear_onecycle_schedule
+from gradtx.schedules.cycles import sgdr_schedule as sgdr_schedule
+from gradtx.schedules.decay import cosine_decay_schedule as cosine_decay_schedule
+from gradtx.schedules.decay import exponential_decay as exponential_decay
+from gradtx.schedules.decay import linear_schedule as linear_schedule
+from gradtx.schedules.decay import polynomial_schedule as polynomial_schedule
+from gradtx.schedules.decay import step_lr as step_lr
+from gradtx.schedules.join import join_schedules as join_schedules
+from gradtx.schedules.piecewise import piecewise_constant_schedule as piecewise_constant_schedule
+from gradtx.schedules.piecewise import piecewise_interpolate_schedule as piecewise_interpolate_schedule
+from gradtx.schedules.warmup import warmup_constant_schedule as warmup_constant_schedule
+from gradtx.schedules.warmup import warmup_cosine_decay_schedule as warmup_cosine_decay_schedule
+from gradtx.schedules.warmup import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule

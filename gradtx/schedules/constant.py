@@ -1,0 +1,17 @@
+"""The constant schedule."""
+
+from gradtx.core.schedule import schedule
+from gradtx.core.types import Number, Schedule
+
+
+@schedule
+def constant_schedule(value: Number) -> Schedule:
+    """The same number at every count.
+
+    value(count) = value. A transformation takes the number itself as well; this is for places that
+    need a function, such as a part of `join_schedules`.
+
+    Args:
+        value: the number.
+    """
+    return lambda count: value

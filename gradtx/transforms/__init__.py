@@ -1,0 +1,1 @@
+"""Primitives: each a formula on one tensor, or on the tree."""

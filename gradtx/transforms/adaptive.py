@@ -1,0 +1,256 @@
+"""Adaptive scaling: each number of an update divided by how large it has been."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.numerics import abs_sq, debias, decay_towards, sqrt
+from gradtx.core.transformation import leafwise
+from gradtx.core.types import Array, Decay, NonNegative, Params
+
+
+class ScaleByAdamState(NamedTuple):
+    """count: int32 scalar, updates so far; mu, nu: trees like the params, first and second moment."""
+
+    count: Array
+    mu: Params
+    nu: Params
+
+
+@leafwise(state=ScaleByAdamState)
+def scale_by_adam(
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    mu_dtype: str | None = None,
+    *,
+    nesterov: bool = False,
+):
+    """Adam's direction: the mean of past gradients over the root of their mean square.
+
+    mₜ = b1·mₜ₋₁ + (1 − b1)·gₜ,  vₜ = b2·vₜ₋₁ + (1 − b2)·|gₜ|²,
+    m̂ = mₜ / (1 − b1ᵗ),  v̂ = vₜ / (1 − b2ᵗ); the update is m̂ / (√(v̂ + eps_root) + eps).
+    With Nesterov's look-ahead, m̂ = b1·mₜ / (1 − b1ᵗ⁺¹) + (1 − b1)·gₜ / (1 − b1ᵗ).
+
+    Args:
+        b1: decay of the first moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+        eps: added to the root, at least 0.
+        eps_root: added inside the root, at least 0; for derivatives through the optimizer.
+        mu_dtype: dtype of the first moment. Default: the params', at least float32.
+        nesterov: whether to look ahead.
+
+    Source: Kingma and Ba, Adam, arXiv:1412.6980; Dozat, Incorporating Nesterov momentum into Adam, 2016.
+    """
+
+    def init(param):
+        return dict(mu=jnp.zeros_like(param, dtype=mu_dtype), nu=jnp.zeros_like(param.real))
+
+    def update(grad, mu, nu, step):
+        mu = decay_towards(mu, grad, b1)
+        nu = decay_towards(nu, abs_sq(grad), b2)
+        if nesterov:
+            mu_hat = b1 * debias(mu, b1, step + 1) + (1 - b1) * debias(grad, b1, step)
+        else:
+            mu_hat = debias(mu, b1, step)
+        nu_hat = debias(nu, b2, step)
+        return mu_hat / (sqrt(nu_hat + eps_root) + eps), dict(mu=mu, nu=nu)
+
+    return init, update
+
+
+class ScaleByAmsgradState(NamedTuple):
+    """count: int32 scalar, updates so far; mu, nu, nu_max: trees like the params, first and second
+    moment and the largest second moment seen."""
+
+    count: Array
+    mu: Params
+    nu: Params
+    nu_max: Params
+
+
+@leafwise(state=ScaleByAmsgradState)
+def scale_by_amsgrad(
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    mu_dtype: str | None = None,
+    bias_correction_mu: bool = True,
+    bias_correction_nu: bool = True,
+):
+    """AMSGrad's direction: Adam's, with a second moment that never shrinks.
+
+    m̂ and v̂ as in `scale_by_adam`, v_max = max(v_max, v̂); the update is m̂ / (√(v_max + eps_root) + eps).
+
+    Args:
+        b1: decay of the first moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+        eps: added to the root, at least 0.
+        eps_root: added inside the root, at least 0.
+        mu_dtype: dtype of the first moment. Default: the params', at least float32.
+        bias_correction_mu: whether to divide m by 1 − b1ᵗ.
+        bias_correction_nu: whether to divide v by 1 − b2ᵗ before the maximum is taken.
+
+    Source: Reddi et al., On the convergence of Adam and beyond, arXiv:1904.09237.
+    """
+
+    def init(param):
+        nu = jnp.zeros_like(param.real)
+        return dict(mu=jnp.zeros_like(param, dtype=mu_dtype), nu=nu, nu_max=jnp.zeros_like(nu))
+
+    def update(grad, mu, nu, nu_max, step):
+        mu = decay_towards(mu, grad, b1)
+        nu = decay_towards(nu, abs_sq(grad), b2)
+        mu_hat = debias(mu, b1, step) if bias_correction_mu else mu
+        nu_max = jnp.maximum(nu_max, debias(nu, b2, step) if bias_correction_nu else nu)
+        return mu_hat / (sqrt(nu_max + eps_root) + eps), dict(mu=mu, nu=nu, nu_max=nu_max)
+
+    return init, update
+
+
+def divide_by_root(grad: Array, mean_square: Array, eps, eps_in_sqrt: bool) -> Array:
+    """grad / √(v + eps), or grad / (√v + eps)."""
+    if eps_in_sqrt:
+        return grad / sqrt(mean_square + eps)
+    return grad / (sqrt(mean_square) + eps)
+
+
+class ScaleByRmsState(NamedTuple):
+    """nu: a tree like the params, the mean of squares."""
+
+    nu: Params
+
+
+class ScaleByRmsWithCountState(NamedTuple):
+    """count: int32 scalar, updates so far; nu: a tree like the params, the mean of squares."""
+
+    count: Array
+    nu: Params
+
+
+@leafwise(state=ScaleByRmsState, counted=ScaleByRmsWithCountState)
+def scale_by_rms(
+    decay: Decay = 0.9,
+    eps: NonNegative = 1e-8,
+    initial_scale: NonNegative = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+):
+    """Divide by the root of the moving mean of squares, as RMSProp does.
+
+    vₜ = decay·vₜ₋₁ + (1 − decay)·|gₜ|²; the update is gₜ / √(vₜ + eps).
+
+    Args:
+        decay: share of the old mean that is kept, in [0, 1).
+        eps: keeps the divisor above 0.
+        initial_scale: the value that v starts from.
+        eps_in_sqrt: whether eps is added inside the root; PyTorch adds it outside.
+        bias_correction: whether to divide v by 1 − decayᵗ; the state then has a count.
+
+    Source: Tieleman and Hinton, lecture 6.5 of Neural networks for machine learning, 2012.
+    """
+
+    def init(param):
+        return dict(nu=jnp.full_like(param.real, initial_scale))
+
+    def update(grad, nu):
+        nu = decay_towards(nu, abs_sq(grad), decay)
+        return divide_by_root(grad, nu, eps, eps_in_sqrt), dict(nu=nu)
+
+    def update_debiased(grad, nu, step):
+        nu = decay_towards(nu, abs_sq(grad), decay)
+        return divide_by_root(grad, debias(nu, decay, step), eps, eps_in_sqrt), dict(nu=nu)
+
+    return init, update_debiased if bias_correction else update
+
+
+class ScaleByRStdDevState(NamedTuple):
+    """mu, nu: trees like the params, the mean and the mean of squares."""
+
+    mu: Params
+    nu: Params
+
+
+class ScaleByRStdDevWithCountState(NamedTuple):
+    """count: int32 scalar, updates so far; mu, nu: trees like the params, mean and mean of squares."""
+
+    count: Array
+    mu: Params
+    nu: Params
+
+
+@leafwise(state=ScaleByRStdDevState, counted=ScaleByRStdDevWithCountState)
+def scale_by_stddev(
+    decay: Decay = 0.9,
+    eps: NonNegative = 1e-8,
+    initial_scale: NonNegative = 0.0,
+    eps_in_sqrt: bool = True,
+    bias_correction: bool = False,
+):
+    """Divide by the moving standard deviation, as centred RMSProp does.
+
+    mₜ = decay·mₜ₋₁ + (1 − decay)·gₜ,  vₜ = decay·vₜ₋₁ + (1 − decay)·|gₜ|²;
+    the update is gₜ / √(vₜ − |mₜ|² + eps). A variance that rounding makes negative counts as 0.
+
+    Args:
+        decay: share of the old means that is kept, in [0, 1).
+        eps: keeps the divisor above 0.
+        initial_scale: the value that v starts from.
+        eps_in_sqrt: whether eps is added inside the root; PyTorch adds it outside.
+        bias_correction: whether to divide m and v by 1 − decayᵗ; the state then has a count.
+
+    Source: Graves, Generating sequences with recurrent neural networks, arXiv:1308.0850.
+    """
+
+    def init(param):
+        return dict(mu=jnp.zeros_like(param), nu=jnp.full_like(param.real, initial_scale))
+
+    def moments(grad, mu, nu):
+        return dict(mu=decay_towards(mu, grad, decay), nu=decay_towards(nu, abs_sq(grad), decay))
+
+    def divided(grad, mu_hat, nu_hat):
+        variance = jnp.maximum(nu_hat - abs_sq(mu_hat), 0)
+        return divide_by_root(grad, variance, eps, eps_in_sqrt)
+
+    def update(grad, mu, nu):
+        new = moments(grad, mu, nu)
+        return divided(grad, new["mu"], new["nu"]), new
+
+    def update_debiased(grad, mu, nu, step):
+        new = moments(grad, mu, nu)
+        return divided(grad, debias(new["mu"], decay, step), debias(new["nu"], decay, step)), new
+
+    return init, update_debiased if bias_correction else update
+
+
+class ScaleByRssState(NamedTuple):
+    """sum_of_squares: a tree like the params."""
+
+    sum_of_squares: Params
+
+
+@leafwise(state=ScaleByRssState)
+def scale_by_rss(initial_accumulator_value: NonNegative = 0.1, eps: NonNegative = 1e-7):
+    """Divide by the root of the sum of all squares so far, as Adagrad does.
+
+    sₜ = sₜ₋₁ + |gₜ|²; the update is gₜ / √(sₜ + eps), and 0 where sₜ is 0.
+
+    Args:
+        initial_accumulator_value: the value that s starts from, at least 0.
+        eps: added inside the root, at least 0.
+
+    Source: Duchi et al., Adaptive subgradient methods, JMLR 12, 2011.
+    """
+
+    def init(param):
+        return dict(sum_of_squares=jnp.full_like(param.real, initial_accumulator_value))
+
+    def update(grad, sum_of_squares):
+        sum_of_squares = sum_of_squares + abs_sq(grad)
+        seen = sum_of_squares > 0
+        root = sqrt(jnp.where(seen, sum_of_squares + eps, 1))
+        return jnp.where(seen, grad / root, 0), dict(sum_of_squares=sum_of_squares)
+
+    return init, update

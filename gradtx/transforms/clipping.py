@@ -1,0 +1,104 @@
+"""Clipping: bounds on the size of updates."""
+
+import jax.numpy as jnp
+
+from gradtx.core.numerics import abs_sq, global_norm, rms, scale_tree, sqrt
+from gradtx.core.transformation import EmptyState, init_empty_state, leafwise, treewise
+from gradtx.core.types import NonNegative, Positive, Static
+
+
+@leafwise()
+def clip(max_delta: NonNegative):
+    """Bound every number of the updates: min(max(g, −max_delta), max_delta). NaN stays NaN.
+
+    Args:
+        max_delta: the largest magnitude, at least 0.
+    """
+
+    def update(grad):
+        return jnp.clip(grad, -max_delta, max_delta)
+
+    return update
+
+
+@treewise(state=EmptyState)
+def clip_by_global_norm(max_norm: NonNegative):
+    """Scale all updates together so that their Euclidean norm is at most max_norm.
+
+    The update is g·min(1, max_norm / ‖g‖), with the norm over all tensors, in at least float32.
+    A norm that is NaN makes every update NaN: nothing is hidden.
+
+    Args:
+        max_norm: the largest norm, at least 0.
+
+    Source: Pascanu et al., On the difficulty of training recurrent neural networks, arXiv:1211.5063.
+    """
+
+    def update(updates, state):
+        size = global_norm(updates)
+        within = size <= max_norm
+        factor = jnp.where(within, 1, max_norm / jnp.where(within, 1, size))
+        return scale_tree(updates, factor), state
+
+    return init_empty_state, update
+
+
+@leafwise()
+def clip_by_block_rms(threshold: Positive):
+    """Scale each tensor's update so that its root mean square is at most threshold.
+
+    The update is g / max(1, rms(g) / threshold).
+
+    Args:
+        threshold: the largest root mean square, above 0.
+
+    Source: Shazeer and Stern, Adafactor, arXiv:1804.04235.
+    """
+
+    def update(grad):
+        return grad / jnp.maximum(1, rms(grad) / threshold)
+
+    return update
+
+
+@leafwise()
+def adaptive_grad_clip(
+    clipping: NonNegative, eps: NonNegative = 1e-3, axis: Static[int | tuple[int, ...] | None] = None
+):
+    """Bound the update of each unit by a share of the unit's own norm.
+
+    With norms per unit (one output of a layer): the update is g where ‖g‖ < clipping·max(‖p‖, eps),
+    and otherwise g scaled to that norm.
+
+    Args:
+        clipping: the largest ratio of the norms.
+        eps: lower bound of the norm of the params.
+        axis: the axes of a tensor that a unit spans. Default: all for vectors, the first for 2 and 3
+            dimensions, the first three for 4, the first four for 5 (Flax's layouts).
+
+    Raises:
+        ValueError: for a tensor of more than 5 dimensions without `axis`.
+
+    Source: Brock et al., High-performance large-scale image recognition without normalization,
+    arXiv:2102.06171.
+    """
+
+    def unit_norm(x):
+        return sqrt(jnp.sum(abs_sq(x), axis=_unit_axes(x) if axis is None else axis, keepdims=True))
+
+    def update(grad, param):
+        grad_norm = unit_norm(grad)
+        max_norm = clipping * jnp.maximum(unit_norm(param), eps)
+        clipped = grad * (max_norm / jnp.maximum(grad_norm, 1e-6))
+        return jnp.where(grad_norm < max_norm, grad, clipped)
+
+    return update
+
+
+def _unit_axes(x) -> tuple[int, ...]:
+    if sum(length != 1 for length in x.shape) <= 1:
+        return tuple(range(x.ndim))
+    by_rank = {2: (0,), 3: (0,), 4: (0, 1, 2), 5: (0, 1, 2, 3)}
+    if x.ndim not in by_rank:
+        raise ValueError(f"adaptive_grad_clip: a tensor of shape {x.shape} has no default unit; give axis=")
+    return by_rank[x.ndim]

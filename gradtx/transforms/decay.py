@@ -1,0 +1,42 @@
+"""Weight decay: a pull of the params towards 0."""
+
+from typing import NamedTuple
+
+from gradtx.core.transformation import GradientTransformation, leafwise, recipe
+from gradtx.core.types import Array, Number, Selector
+from gradtx.wrappers.masking import masked
+
+
+class WeightDecaySchedule(NamedTuple):
+    """count: int32 scalar, updates so far."""
+
+    count: Array
+
+
+@leafwise(counted=WeightDecaySchedule, name="add_decayed_weights")
+def _add_decayed_weights(weight_decay: Number):
+    def update(grad, param):
+        return grad + weight_decay * param
+
+    return update
+
+
+@recipe
+def add_decayed_weights(weight_decay: Number = 0.0, mask: Selector | None = None) -> GradientTransformation:
+    """Add a multiple of the params to the updates.
+
+    The update is g + weight_decay·p. Before the moments of an adaptive method this is L2
+    regularisation; after them, as in `adamw`, it is decoupled weight decay.
+
+    Args:
+        weight_decay: the factor.
+        mask: which params decay: a path pattern, ``{pattern: bool}``, a function of ``(path, leaf)`` or
+            of the whole params, or a tree of bools. Default: all.
+
+    Raises:
+        TypeError: at `update`, if it is called without params.
+
+    Source: Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101.
+    """
+    decay = _add_decayed_weights(weight_decay)
+    return decay if mask is None else masked(decay, mask)

@@ -1,0 +1,50 @@
+"""Noise: random numbers added to updates."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.numerics import random_normal_like, safe_increment
+from gradtx.core.transformation import treewise
+from gradtx.core.types import Array, NonNegative, Number
+
+
+class AddNoiseState(NamedTuple):
+    """count: int32 scalar, updates so far; rng_key: a JAX key."""
+
+    count: Array
+    rng_key: Array
+
+
+@treewise(state=AddNoiseState)
+def add_noise(eta: NonNegative, gamma: Number, key: Array | int = 0):
+    """Add normal noise that fades: variance eta / tᵞ at update t.
+
+    Args:
+        eta: variance at the first update.
+        gamma: how fast the variance falls.
+        key: a seed, or a JAX key. Frameworks that keep optimizers as static attributes want a seed.
+
+    Source: Neelakantan et al., Adding gradient noise improves learning for very deep networks,
+    arXiv:1511.06807.
+    """
+
+    def init(params):
+        return AddNoiseState(jnp.zeros([], jnp.int32), _as_key(key))
+
+    def update(updates, state):
+        count = safe_increment(state.count)
+        deviation = jnp.sqrt(eta / count**gamma)
+        rng_key, sample_key = jax.random.split(state.rng_key)
+        noise = random_normal_like(sample_key, updates)
+        noisy = jax.tree.map(lambda g, n: g + deviation.astype(g.real.dtype) * n, updates, noise)
+        return noisy, AddNoiseState(count, rng_key)
+
+    return init, update
+
+
+def _as_key(key: Array | int) -> Array:
+    is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    # A copy, for a state must own its buffers.
+    return jnp.copy(key) if is_key else jax.random.key(key)

@@ -1,0 +1,72 @@
+"""Signs: steps of one size in every coordinate."""
+
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.numerics import decay_towards
+from gradtx.core.transformation import leafwise
+from gradtx.core.types import Array, Decay, Number, Params
+
+
+@leafwise()
+def scale_by_sign():
+    """The sign of each number of the update; g / |g| for complex g, and 0 for 0.
+
+    Source: Bernstein et al., signSGD, arXiv:1802.04434.
+    """
+
+    def update(grad):
+        return jnp.sign(grad)
+
+    return update
+
+
+class ScaleByLionState(NamedTuple):
+    """count: int32 scalar, updates so far (kept for Optax's layout); mu: a tree like the params."""
+
+    count: Array
+    mu: Params
+
+
+@leafwise(state=ScaleByLionState)
+def scale_by_lion(
+    b1: Decay = 0.9,
+    b2: Decay = 0.99,
+    mu_dtype: str | None = None,
+    *,
+    mode: Literal["hard", "smooth", "refined"] = "hard",
+    smooth_beta: Number = 1.0,
+):
+    """Lion's direction: the sign of an average that leans towards the present gradient.
+
+    cₜ = b1·mₜ₋₁ + (1 − b1)·gₜ,  mₜ = b2·mₜ₋₁ + (1 − b2)·gₜ; the update is sign(cₜ).
+
+    Args:
+        b1: weight of the momentum in the direction, in [0, 1).
+        b2: decay of the momentum, in [0, 1).
+        mu_dtype: dtype of the momentum. Default: the params', at least float32.
+        mode: ``hard``: sign(c); ``smooth``: tanh(smooth_beta·c); ``refined``: c where |c| < 1, else sign(c).
+        smooth_beta: steepness of the smooth mode.
+
+    Raises:
+        ValueError: for another mode.
+
+    Source: Chen et al., Symbolic discovery of optimization algorithms, arXiv:2302.06675.
+    """
+    directions = {
+        "hard": jnp.sign,
+        "smooth": lambda c: jnp.tanh(smooth_beta * c),
+        "refined": lambda c: jnp.where(jnp.abs(c) < 1, c, jnp.sign(c)),
+    }
+    if mode not in directions:
+        raise ValueError(f"scale_by_lion: mode must be one of {', '.join(directions)}, got {mode!r}")
+
+    def init(param):
+        return dict(mu=jnp.zeros_like(param, dtype=mu_dtype))
+
+    def update(grad, mu):
+        direction = directions[mode](decay_towards(mu, grad, b1))
+        return direction, dict(mu=decay_towards(mu, grad, b2))
+
+    return init, update

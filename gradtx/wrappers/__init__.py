@@ -1,0 +1,1 @@
+"""Wrappers: when, where and with which numbers another transformation runs."""

@@ -1,0 +1,77 @@
+"""The finite guard: updates that are skipped when gradients are not finite."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.numerics import safe_increment
+from gradtx.core.transformation import GradientTransformation, treewise
+from gradtx.core.types import Array, NonNegative, State
+
+
+class ApplyIfFiniteState(NamedTuple):
+    """Counters to log, and the state of what is wrapped.
+
+    notfinite_count: int32 scalar, updates in a row that were not finite;
+    last_finite: bool scalar, whether the last one was finite;
+    total_notfinite: int32 scalar, all that were not;
+    inner_state: the state of the wrapped transformation, of the last update that was applied.
+    """
+
+    notfinite_count: Array
+    last_finite: Array
+    total_notfinite: Array
+    inner_state: State
+
+
+@treewise(state=ApplyIfFiniteState)
+def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNegative):
+    """Skip updates with NaN or infinities: no step, and no trace of them in the state.
+
+    After more than max_consecutive_errors of them in a row they are let through, so that a run that
+    has truly diverged shows it.
+
+    Args:
+        inner: the optimizer.
+        max_consecutive_errors: how many in a row are skipped.
+    """
+
+    def init(params):
+        zero = jnp.zeros([], jnp.int32)
+        return ApplyIfFiniteState(zero, jnp.ones([], bool), jnp.copy(zero), inner.init(params))
+
+    def update(updates, state, params=None, **extra):
+        finite = all_finite(updates)
+        in_a_row = jnp.where(finite, 0, safe_increment(state.notfinite_count))
+        apply = finite | (in_a_row > max_consecutive_errors)
+        # A selection, not a conditional: XLA fuses it into the loops of the update.
+        new, inner_state = inner.update(updates, state.inner_state, params, **extra)
+        return select_tree(apply, new, jax.tree.map(jnp.zeros_like, new)), ApplyIfFiniteState(
+            in_a_row,
+            finite,
+            jnp.where(finite, state.total_notfinite, safe_increment(state.total_notfinite)),
+            select_tree(apply, inner_state, state.inner_state),
+        )
+
+    return init, update
+
+
+@jax.jit
+def _finite(x: Array) -> Array:
+    return jnp.all(jnp.isfinite(x))
+
+
+def all_finite(tree: Any) -> Array:
+    """Whether every number of every leaf is finite; true for an empty tree."""
+    return jnp.all(jnp.array([_finite(x) for x in jax.tree.leaves(tree)], dtype=bool))
+
+
+@jax.jit
+def _where(condition: Array, a: Array, b: Array) -> Array:
+    return jnp.where(condition, a, b)
+
+
+def select_tree(condition: Array, a: Any, b: Any) -> Any:
+    """Of two trees of one structure, a if the condition holds, else b."""
+    return jax.tree.map(lambda x, y: _where(condition, x, y), a, b)

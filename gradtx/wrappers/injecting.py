@@ -1,0 +1,120 @@
+"""Injected hyperparameters: numbers kept in the state."""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.numerics import at_least_float32, safe_increment
+from gradtx.core.transformation import GradientTransformation, InnerStates, recipe, treewise
+from gradtx.core.types import Array, State
+from gradtx.core.value import Factory, is_number
+
+
+class WrappedScheduleState(NamedTuple):
+    """count: int32 scalar, updates so far."""
+
+    count: Array
+
+
+class InjectStatefulHyperparamsState(NamedTuple):
+    """Numbers in the state.
+
+    count: int32 scalar, updates so far;
+    hyperparams: each number by name, as used in the last update;
+    hyperparams_states: the count of each scheduled one;
+    inner_state: the state of the wrapped transformation.
+    """
+
+    count: Array
+    hyperparams: dict[str, Array]
+    hyperparams_states: dict[str, WrappedScheduleState]
+    inner_state: State
+
+
+def _with_numbers_of(arguments: Mapping[str, Any], state: State) -> InnerStates:
+    return {"inner_state": [(arguments["inner"].bind(**state.hyperparams), state.inner_state)]}
+
+
+@treewise(state=InjectStatefulHyperparamsState, name="inject_hyperparams", inner_states=_with_numbers_of)
+def _injected(inner: GradientTransformation, static_args: tuple[str, ...], hyperparam_dtype: str | None):
+    own = {
+        name: number
+        for name, number in inner.arguments.items()
+        if name in inner.factory.numeric and name not in static_args and number is not None
+    }
+    schedules = {name: number for name, number in own.items() if callable(number)}
+
+    def in_state(number) -> Any:
+        # At least float32: a b2 of 0.999 would become 1 in bfloat16.
+        if not is_number(number) and not hasattr(number, "dtype"):
+            return number
+        dtype = jnp.result_type(number)
+        wanted = hyperparam_dtype or at_least_float32(dtype)
+        return jnp.asarray(number, dtype=wanted if jnp.issubdtype(dtype, jnp.inexact) else dtype)
+
+    def init(params):
+        zero = jnp.zeros([], jnp.int32)
+        states = {name: WrappedScheduleState(jnp.copy(zero)) for name in schedules}
+        numbers = {
+            name: in_state(number(zero) if callable(number) else number) for name, number in own.items()
+        }
+        return InjectStatefulHyperparamsState(zero, numbers, states, inner.bind(**numbers).init(params))
+
+    def update(updates, state, params=None, **extra):
+        states = state.hyperparams_states
+        scheduled = {name: in_state(number(states[name].count)) for name, number in schedules.items()}
+        numbers = {**state.hyperparams, **scheduled}
+        updates, inner_state = inner.bind(**numbers).update(updates, state.inner_state, params, **extra)
+        return updates, InjectStatefulHyperparamsState(
+            safe_increment(state.count),
+            numbers,
+            {name: one._replace(count=safe_increment(one.count)) for name, one in states.items()},
+            inner_state,
+        )
+
+    return init, update
+
+
+def inject_hyperparams(
+    inner_factory: Callable[..., GradientTransformation] | GradientTransformation,
+    static_args: str | Iterable[str] = (),
+    hyperparam_dtype: Any = None,
+) -> Any:
+    """Keep an optimizer's numbers in its state, where a training loop can read and set them.
+
+    Schedules need none of this here (every number accepts one), nor does reading what is in force
+    (`hyperparams`). It is for numbers that are set from outside, and for states that Optax wrote.
+
+    Args:
+        inner_factory: a factory such as ``adamw``, or any function that returns a transformation; or a
+            transformation itself.
+        static_args: names of arguments that stay out of the state.
+        hyperparam_dtype: dtype of the numbers in the state. Default: float32, or float64 with x64.
+
+    Returns:
+        A factory with the arguments of `inner_factory`; for a transformation, the wrapped one. The
+        state has ``hyperparams``, a dict by name; in it are the numbers of the last update, and those
+        that are not scheduled can be replaced.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.inject_hyperparams(gradtx.adamw)(learning_rate=1e-3)
+        >>> state = tx.init({"w": jnp.zeros(2)})
+        >>> state.hyperparams["learning_rate"] = jnp.asarray(1e-4)
+        >>> tx
+        inject_hyperparams(inner=adamw(learning_rate=0.001, b1=0.9, b2=0.999, eps=1e-08, eps_root=0.0, \
+mu_dtype=None, weight_decay=0.0001, mask=None, nesterov=False), static_args=(), hyperparam_dtype=None)
+    """
+    names = (static_args,) if isinstance(static_args, str) else tuple(static_args)
+    if isinstance(inner_factory, GradientTransformation):
+        return _injected(inner_factory, names, hyperparam_dtype)
+    recorded = isinstance(getattr(inner_factory, "factory", None), Factory)
+    factory = inner_factory if recorded else recipe(inner_factory)
+
+    @wraps(inner_factory)
+    def injected(*args: Any, **kwargs: Any) -> GradientTransformation:
+        return _injected(factory(*args, **kwargs), names, hyperparam_dtype)
+
+    return injected

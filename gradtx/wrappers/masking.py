@@ -1,0 +1,149 @@
+"""Masking and partitioning: which parameters a transformation sees."""
+
+from collections.abc import Hashable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+from gradtx.core import errors
+from gradtx.core.select import map_labelled, select
+from gradtx.core.transformation import GradientTransformation, InnerStates, treewise
+from gradtx.core.types import Selector, State, UpdateFn
+
+
+class MaskedNode(NamedTuple):
+    """Stands in a tree where a param is masked out; it has no leaves."""
+
+
+class MaskedState(NamedTuple):
+    """inner_state: the state of the wrapped transformation, with MaskedNode where params are masked out."""
+
+    inner_state: State
+
+
+def keep(labels: list[Any], tree: Any) -> Any:
+    """The tree with MaskedNode where a label is false."""
+    return map_labelled(lambda label, leaf: leaf if label else MaskedNode(), labels, tree)
+
+
+def merge(labels: list[Any], inside: Any, outside: Any) -> Any:
+    """The tree with the leaves of `inside` where a label is true, else those of `outside`."""
+    leaves, treedef = jax.tree.flatten(outside, is_leaf=errors.is_none)
+    within = treedef.flatten_up_to(inside)
+    return treedef.unflatten([a if label else b for label, a, b in zip(labels, within, leaves, strict=True)])
+
+
+def masked_update(inner: GradientTransformation, labels: list[Any], mask_extra: bool) -> UpdateFn:
+    """The `update` of a transformation on the leaves whose label is true; its state is a `MaskedState`."""
+
+    def update(updates, state, params=None, **extra):
+        if mask_extra:
+            structure = jax.tree.structure(updates)
+            like = {name for name, x in extra.items() if jax.tree.structure(x) == structure}
+            extra = {name: keep(labels, x) if name in like else x for name, x in extra.items()}
+        within = None if params is None else keep(labels, params)
+        new, inner_state = inner.update(keep(labels, updates), state.inner_state, within, **extra)
+        return merge(labels, new, updates), state._replace(inner_state=inner_state)
+
+    return update
+
+
+@treewise(state=MaskedState)
+def masked(inner: GradientTransformation, mask: Selector, *, mask_compatible_extra_args: bool = False):
+    """Apply a transformation to some of the params; the updates of the others pass unchanged.
+
+    Args:
+        inner: the transformation.
+        mask: which params it sees: a path pattern, ``{pattern: bool}``, a function of ``(path, leaf)`` or
+            of the whole params, or a tree of bools.
+        mask_compatible_extra_args: whether extra arguments that are trees like the updates are masked
+            as well.
+
+    Raises:
+        ValueError: at `init`, if a pattern matches no path, or the mask is a tree unlike the params.
+    """
+
+    def init(params):
+        return MaskedState(inner.init(keep(select("masked", "mask", mask, params), params)))
+
+    def update(updates, state, params=None, **extra):
+        labels = select("masked", "mask", mask, updates)
+        return masked_update(inner, labels, mask_compatible_extra_args)(updates, state, params, **extra)
+
+    return init, update
+
+
+class PartitionState(NamedTuple):
+    """inner_states: the state of each transformation by label, each in a MaskedState."""
+
+    inner_states: Mapping[Hashable, State]
+
+
+def _states_by_label(arguments: Mapping[str, Any], state: State) -> InnerStates:
+    by_label = state.inner_states
+    return {
+        "inner_states": [
+            (arguments["transforms"][key], by_label[key].inner_state) for key in sorted(by_label)
+        ]
+    }
+
+
+@treewise(state=PartitionState, inner_states=_states_by_label)
+def partition(
+    transforms: Mapping[Hashable, GradientTransformation],
+    param_labels: Selector,
+    *,
+    mask_compatible_extra_args: bool = False,
+):
+    """Give each parameter to one of several transformations, by its label.
+
+    To change only numbers for some of the params, or to freeze them, `groups` is lighter: one state,
+    in the params' structure.
+
+    Args:
+        transforms: a transformation for each label.
+        param_labels: the label of each param: ``{pattern: label}``, a function of ``(path, leaf)`` or
+            of the whole params, or a tree of labels.
+        mask_compatible_extra_args: as in `masked`.
+
+    Raises:
+        ValueError: at `init`, if a label has no transformation or a pattern matches no path.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.partition(
+        ...     {"matrices": gradtx.sgd(0.1, momentum=0.9), "rest": gradtx.adam(1e-3)},
+        ...     {r".*kernel": "matrices", ".*": "rest"},
+        ... )
+        >>> params = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+        >>> sorted(tx.init(params).inner_states)
+        ['matrices', 'rest']
+    """
+
+    def members(tree):
+        labels = select("partition", "param_labels", param_labels, tree)
+        unknown = {repr(label) for label in labels if label not in transforms}
+        if unknown:
+            known = ", ".join(repr(label) for label in transforms)
+            raise ValueError(
+                f"partition: no transformation for the label {', '.join(sorted(unknown))}; there are: {known}"
+            )
+        return {label: [one == label for one in labels] for label in transforms}
+
+    def init(params):
+        return PartitionState(
+            {
+                label: MaskedState(transforms[label].init(keep(chosen, params)))
+                for label, chosen in members(params).items()
+            }
+        )
+
+    def update(updates, state, params=None, **extra):
+        states, out = {}, updates
+        for label, chosen in members(updates).items():
+            part = masked_update(transforms[label], chosen, mask_compatible_extra_args)
+            new, states[label] = part(updates, state.inner_states[label], params, **extra)
+            out = merge(chosen, new, out)
+        return out, state._replace(inner_states=states)
+
+    return init, update

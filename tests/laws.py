@@ -1,0 +1,465 @@
+"""The laws: what every transformation of `table.py` obeys.
+
+A law takes a row and asserts. Bounds: float32 results of two compilations of one formula may differ by
+fused multiply-adds, a few units in the last place; 2e-6 relative allows for the cancellation in a sum
+of a handful of such terms.
+"""
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gradtx
+from tests.table import Row
+
+CLOSE = {"rtol": 2e-6, "atol": 1e-7}
+LAWS: list[Callable[[Row], None]] = []
+
+
+def law(function: Callable[[Row], None]) -> Callable[[Row], None]:
+    LAWS.append(function)
+    return function
+
+
+# --- trees to run on --------------------------------------------------------------------------------
+
+
+def tree(seed: int = 0, dtype: Any = jnp.float32) -> Any:
+    """Three tensors of a small model: a matrix, a vector, a scalar."""
+    rng = np.random.default_rng(seed)
+    make = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype=dtype)  # noqa: E731
+    return {"dense": {"kernel": make(3, 4), "bias": make(4)}, "scale": make()}
+
+
+def zeros(params: Any) -> Any:
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def run(tx: Any, params: Any, grads: Any, **extra: Any) -> tuple[Any, Any]:
+    """Params and state after these updates."""
+    state = tx.init(params)
+    for grad in grads:
+        updates, state = tx.update(grad, state, params, **extra)
+        params = gradtx.apply_updates(params, updates)
+    return params, state
+
+
+def aval(x: Any) -> Any:
+    x = jnp.asarray(x) if not hasattr(x, "dtype") else x
+    return x.shape, str(x.dtype), bool(getattr(x, "weak_type", False))
+
+
+def assert_same_layout(a: Any, b: Any) -> None:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    assert jax.tree.map(aval, a) == jax.tree.map(aval, b)
+
+
+def numbers(x: Any) -> list[np.ndarray]:
+    """The leaves as NumPy arrays; keys as their bits."""
+    leaves = jax.tree.leaves(x)
+    bits = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x  # noqa: E731
+    return [np.asarray(bits(jnp.asarray(leaf))) for leaf in leaves]
+
+
+def assert_close(a: Any, b: Any, **bounds: float) -> None:
+    for x, y in zip(numbers(a), numbers(b), strict=True):
+        np.testing.assert_allclose(x.astype(np.complex128), y.astype(np.complex128), **(bounds or CLOSE))
+
+
+def assert_finite(x: Any) -> None:
+    for leaf in numbers(x):
+        assert np.all(np.isfinite(leaf.astype(np.complex128))), leaf
+
+
+# --- 1. fixed points --------------------------------------------------------------------------------
+
+DTYPES = [
+    (jnp.float32, jnp.float32),
+    (jnp.bfloat16, jnp.bfloat16),
+    (jnp.float16, jnp.float16),
+    (jnp.bfloat16, jnp.float32),
+    (jnp.float32, jnp.bfloat16),
+]
+
+
+@law
+def layout_is_a_fixed_point(row: Row) -> None:
+    for param_dtype, grad_dtype in DTYPES:
+        _assert_fixed_layout(row(), tree(0, param_dtype), tree(1, grad_dtype))
+
+
+def _assert_fixed_layout(tx: Any, params: Any, grads: Any) -> None:
+    state = tx.init(params)
+    updates, after = jax.eval_shape(tx.update, grads, state, params)
+    assert_same_layout(after, jax.eval_shape(lambda: state))
+    wanted = jnp.promote_types(jax.tree.leaves(params)[0].dtype, jax.tree.leaves(grads)[0].dtype)
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} <= {wanted}
+    floating = [x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    assert all(dtype.itemsize >= 4 or dtype == jnp.bfloat16 for dtype in floating)
+
+
+@law
+def weak_types_become_strong(row: Row) -> None:
+    params = {"w": jnp.asarray(1.0), "v": jnp.full((2, 3), 0.5)}
+    assert params["w"].weak_type
+    _assert_fixed_layout(row(), params, zeros(params))
+
+
+@law
+def sharding_is_a_fixed_point(row: Row) -> None:
+    mesh = jax.make_mesh((8,), ("data",))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    params = {"w": jax.device_put(jnp.ones((8, 2)), split), "v": jax.device_put(jnp.ones(16), split)}
+    tx = row()
+    state = tx.init(params)
+    _, after = jax.jit(tx.update)(params, state, params)
+    like_params = gradtx.tree.map_params(
+        tx, lambda x: x.ndim > 0, state, transform_non_params=lambda _: False
+    )
+    for follows, before, now in zip(*map(jax.tree.leaves, (like_params, state, after)), strict=True):
+        if follows:
+            assert before.sharding.is_equivalent_to(split, before.ndim)
+            assert now.sharding.is_equivalent_to(split, now.ndim)
+
+
+# --- 2. transformations of JAX ----------------------------------------------------------------------
+
+
+@law
+def jit_is_eager(row: Row) -> None:
+    tx, params, grads = row(), tree(0), [tree(1), tree(2), tree(3)]
+    assert_close(run(tx, params, grads), jax.jit(partial(run, tx))(params, grads))
+
+
+@law
+def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
+    # 1e-5: as an argument the numbers are float32, closed over they are exact.
+    tx, params, grads = row(), tree(0), [tree(1), tree(2)]
+    assert_close(run(tx, params, grads), jax.jit(run)(tx, params, grads), rtol=1e-5, atol=1e-6)
+
+
+@law
+def vmap_over_params_is_a_loop(row: Row) -> None:
+    tx, pairs = row(), [(tree(i), tree(i + 5)) for i in range(3)]
+    one = lambda params, grad: run(tx, params, [grad, grad])  # noqa: E731
+    _assert_vmap_is_loop(one, pairs)
+
+
+@law
+def vmap_over_numbers_is_a_loop(row: Row) -> None:
+    def scaled(i: int) -> Any:
+        # Whole numbers (k, a seed) stay whole.
+        return jax.tree.map(lambda x: x if isinstance(x, int) else x * (1 - 0.01 * i), row())
+
+    params, grads = tree(0), [tree(1), tree(2)]
+    _assert_vmap_is_loop(lambda tx: run(tx, params, grads), [(scaled(i),) for i in range(3)])
+
+
+def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> None:
+    if not jax.tree.leaves(arguments):
+        return
+    batch = jax.tree.map(lambda *xs: jnp.stack([jnp.asarray(x) for x in xs]), *arguments)
+    together = jax.vmap(function)(*batch)
+    for i, one in enumerate(arguments):
+        at_i = jax.tree.map(lambda x, i=i: x[i], together)
+        assert_close(at_i, function(*jax.tree.map(jnp.asarray, one)), rtol=1e-5, atol=1e-6)
+
+
+@law
+def gradients_through_updates_are_finite(row: Row) -> None:
+    def total(tx: Any, params: Any, grads: Any) -> Any:
+        after, _ = run(tx, params, grads)
+        return sum(jnp.sum(x) for x in jax.tree.leaves(after))
+
+    def floating(tx: Any) -> Any:
+        return jax.tree.map(lambda x: float(x) if isinstance(x, float) else jnp.float32(x), tx)
+
+    params = tree(0)
+    tx = row()
+    differentiable = all(isinstance(x, float) for x in jax.tree.leaves(tx))
+    for grads in ([tree(1), tree(2), tree(3)], [zeros(params)] * 3):
+        assert_finite(jax.grad(total, argnums=(1, 2))(tx, params, grads))
+        if differentiable:
+            assert_finite(jax.grad(total)(tx, params, grads))
+
+
+# --- 3. compilations --------------------------------------------------------------------------------
+
+
+class Compilations:
+    """Counts what XLA compiles while it is entered."""
+
+    total = 0
+
+    def __enter__(self) -> "Compilations":
+        self.start = Compilations.total
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.count = Compilations.total - self.start
+
+
+def _listen(event: str, duration: float, **_: Any) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        Compilations.total += 1
+
+
+jax.monitoring.register_event_duration_secs_listener(_listen)
+
+
+@law
+def nothing_is_compiled_twice(row: Row) -> None:
+    params, grads = tree(0), tree(1)
+    tx = row()
+    state = tx.init(params)
+    step = jax.jit(lambda tx, grads, state, params: tx.update(grads, state, params))
+    _, after = jax.block_until_ready(step(tx, grads, state, params))
+    # Whole numbers that choose nothing (a seed, k) are leaves too, and may change.
+    changed = jax.tree.map(lambda x: x + 1 if isinstance(x, int) else x * 0.9, row())
+    with Compilations() as compilations:
+        jax.block_until_ready(step(row(), grads, after, params))
+        jax.block_until_ready(step(changed, grads, after, params))
+    assert compilations.count == 0
+
+
+@law
+def eager_updates_compile_once(row: Row) -> None:
+    params, grads = tree(0), tree(1)
+    tx = row()
+    _, state = tx.update(grads, tx.init(params), params)
+    _, state = tx.update(grads, state, params)
+    with Compilations() as compilations:
+        row().update(grads, state, params)
+    assert compilations.count == 0
+
+
+# --- 4. odd trees -----------------------------------------------------------------------------------
+
+
+@law
+def zero_gradients_give_finite_updates(row: Row) -> None:
+    for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
+        params = tree(0, dtype)
+        for start in (params, zeros(params)):
+            assert_finite(run(row(), start, [zeros(params)] * 3))
+
+
+@law
+def odd_shapes_work(row: Row) -> None:
+    params = {
+        "0-d": jnp.asarray(0.5),
+        "none": jnp.zeros((0,)),
+        "none of 2": jnp.zeros((3, 0)),
+        "ones": jnp.ones((1, 1)),
+    }
+    after, _ = run(row(), params, [params, params])
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, params)
+    assert_finite(after)
+
+
+@law
+def none_is_left_alone(row: Row) -> None:
+    params = {"a": jnp.ones(3), "gone": None, "b": jnp.ones((2, 3))}
+    tx = row()
+    after, state = run(tx, params, [params, params])
+    assert after["gone"] is None
+    kept, kept_state = run(
+        tx, {"a": params["a"], "b": params["b"]}, [{"a": params["a"], "b": params["b"]}] * 2
+    )
+    assert_close({"a": after["a"], "b": after["b"]}, kept)
+    assert_close(state, kept_state)
+
+
+@law
+def a_missing_gradient_skips_its_param(row: Row) -> None:
+    params = {"a": jnp.ones(3), "b": jnp.ones((2, 3))}
+    tx = row()
+    state = tx.init(params)
+    updates, after = tx.update({"a": jnp.ones(3), "b": None}, state, params)
+    assert updates["b"] is None
+    if row.name not in SHARES_ITS_GRADIENTS:
+        assert_same_layout(after, state)
+    assert gradtx.apply_updates(params, updates)["b"] is params["b"]
+
+
+SHARES_ITS_GRADIENTS = {"MultiSteps"}
+"""An accumulator cannot leave out a param: it must know all gradients when the step comes."""
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Model:
+    weight: Any
+    layers: list[Any]
+
+
+@law
+def containers_do_not_matter(row: Row) -> None:
+    w, b = jnp.full((2, 3), 0.5), jnp.full(3, -0.25)
+    updates, _ = row().update([w, b], row().init([w, b]), [w, b])
+    for make in (lambda x, y: (x, y), lambda x, y: {"x": x, "y": y}, Pair, lambda x, y: Model(x, [y])):
+        params = make(w, b)
+        tx = row()
+        state = tx.init(params)
+        other, after = tx.update(params, state, params)
+        assert jax.tree.structure(after) == jax.tree.structure(state)
+        assert jax.tree.structure(other) == jax.tree.structure(params)
+        if "noise" not in row.name and "noisy" not in row.name:
+            assert_close(jax.tree.leaves(other), updates)
+
+
+@law
+def an_empty_tree_works(row: Row) -> None:
+    if row.name == "groups":
+        return  # its pattern has nothing to match, which is an error for every tree but this
+    for params in ({}, [], None, {"a": {}}):
+        updates, _ = row().update(params, row().init(params), params)
+        assert updates == params
+
+
+@law
+def complex_tensors_work(row: Row) -> None:
+    if row.supports_complex:
+        params = jax.tree.map(lambda re, im: re + 1j * im, tree(0), tree(1))
+        _assert_fixed_layout(row(), params, params)
+        assert_finite(run(row(), params, [params, zeros(params)]))
+
+
+# --- 5. buffers -------------------------------------------------------------------------------------
+
+
+@law
+def donation_works(row: Row) -> None:
+    tx, params, grads = row(), tree(0), tree(1)
+    expected = run(tx, params, [grads, grads])
+    state = tx.init(params)
+    pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves((params, state)) if _is_plain(x)]
+    assert len(set(pointers)) == len(pointers), "init shares a buffer"
+    old = [x for x in jax.tree.leaves(params)]
+    params, state = gradtx.jit_step(tx, grads, state, params)
+    params, state = gradtx.jit_step(tx, grads, state, params)
+    assert all(x.is_deleted() for x in old)
+    assert_close((params, state), expected, rtol=1e-5, atol=1e-6)
+
+
+def _is_plain(x: Any) -> bool:
+    return not jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+@law
+def init_is_abstract_evaluable(row: Row) -> None:
+    mesh = jax.make_mesh((8,), ("data",))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    shapes = {
+        "w": jax.ShapeDtypeStruct((8, 2), jnp.bfloat16, sharding=split),
+        "v": jax.ShapeDtypeStruct((8,), jnp.float32, sharding=split),
+    }
+    params = jax.tree.map(lambda s: jnp.ones(s.shape, s.dtype), shapes)
+    tx = row()
+    abstract = tx.init(shapes)
+    assert all(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(abstract))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), abstract) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), tx.init(params)
+    )
+    assert_same_layout(jax.eval_shape(tx.init, params), jax.eval_shape(lambda: tx.init(params)))
+
+
+# --- 6. extra arguments -----------------------------------------------------------------------------
+
+
+@law
+def unknown_extra_arguments_are_ignored(row: Row) -> None:
+    tx, params, grads = row(), tree(0), tree(1)
+    plain = tx.update(grads, tx.init(params), params)
+    extra = tx.update(grads, tx.init(params), params, loss_scale=jnp.asarray(2.0), note="a string", f=abs)
+    assert_close(extra, plain)
+
+
+# --- 7. values --------------------------------------------------------------------------------------
+
+
+@law
+def a_value_is_its_repr(row: Row) -> None:
+    tx = row()
+    if "lambda" not in repr(tx):
+        assert eval(repr(tx), dict(vars(gradtx))) == tx
+
+
+@law
+def a_rebuilt_value_is_equal(row: Row) -> None:
+    tx = row()
+    again = row()
+    if "lambda" in repr(tx):
+        assert tx != again  # functions are equal only to themselves
+        again = tx.replace()
+    assert tx == again and hash(tx) == hash(again)
+    leaves, treedef = jax.tree.flatten(tx)
+    assert treedef.unflatten(leaves) == tx
+    if leaves:
+        assert tx != treedef.unflatten([leaves[0] + 1, *leaves[1:]])
+    assert "lambda" in repr(tx) or pickle.loads(pickle.dumps(tx)) == tx
+
+
+@law
+def a_value_survives_json(row: Row) -> None:
+    tx = row()
+    if "lambda" not in repr(tx):
+        assert gradtx.from_config(json.loads(json.dumps(gradtx.to_config(tx)))) == tx
+
+
+# --- states -----------------------------------------------------------------------------------------
+
+
+@law
+def a_state_loads_by_name(row: Row) -> None:
+    tx, params = row(), tree(0)
+    _, state = run(tx, params, [tree(1), tree(2)])
+    flat = gradtx.state_dict(tx, state)
+    assert len(flat) == len(jax.tree.leaves(state))
+    hosted = {name: np.asarray(x) if _is_plain(x) else x for name, x in flat.items()}
+    loaded = gradtx.load_state_dict(tx, tx.init(params), hosted)
+    assert jax.tree.structure(loaded) == jax.tree.structure(state)
+    assert_close(loaded, state, rtol=0, atol=0)
+
+
+@law
+def counters_saturate(row: Row) -> None:
+    tx, params = row(), tree(0)
+    largest = jnp.iinfo(jnp.int32).max
+
+    def is_counter(path: Any) -> bool:
+        return getattr(path[-1], "name", "") in (
+            "count",
+            "gradient_step",
+            "notfinite_count",
+            "total_notfinite",
+        )
+
+    state = jax.tree_util.tree_map_with_path(
+        lambda path, x: jnp.full_like(x, largest) if is_counter(path) else x, tx.init(params)
+    )
+    updates, after = tx.update(tree(1), state, params)
+    assert_finite(updates)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(after)[0]:
+        assert not is_counter(path) or leaf in (largest, 0)
+
+
+@law
+def hyperparams_are_readable(row: Row) -> None:
+    tx, params = row(), tree(0)
+    _, state = run(tx, params, [tree(1)])
+    last, after = gradtx.hyperparams(tx, state)
+    assert last.keys() == after.keys()
+    assert all(np.ndim(x) == 0 for x in (*last.values(), *after.values()))
