@@ -40,7 +40,7 @@ def init(tx: Transformation, params: Params) -> State:
     leaves, treedef = jax.tree.flatten(params, is_leaf=is_none)
     abstract = any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
     states = (
-        _init_leafwise(stage, params, leaves, treedef)
+        _init_leafwise(stage, params, leaves, treedef, abstract)
         if stage.leafwise
         else _init_treewise(stage, params, abstract)
         for stage in tx.stages
@@ -54,7 +54,7 @@ def _init_treewise(stage: Stage, params: Params, abstract: bool) -> State:
     return _unaliased(state, params)
 
 
-def _init_leafwise(stage: Stage, params: Params, leaves: list[Any], treedef: Any) -> State:
+def _init_leafwise(stage: Stage, params: Params, leaves: list[Any], treedef: Any, abstract: bool) -> State:
     kind, make = stage.state_type, stage.rule.init
     rows: list[Mapping[str, Any]] = []
     for i, param in enumerate(leaves):
@@ -67,7 +67,8 @@ def _init_leafwise(stage: Stage, params: Params, leaves: list[Any], treedef: Any
                 f"{stage.name}: init returned the slots {sorted(row)}; its state has {sorted(kind.slots)}"
             )
     slots = {name: treedef.unflatten([row.get(name) for row in rows]) for name in kind.slots}
-    count = {"count": jnp.zeros([], jnp.int32)} if kind.counts else {}
+    zero = jax.ShapeDtypeStruct((), jnp.int32) if abstract else jnp.zeros([], jnp.int32)
+    count = {"count": zero} if kind.counts else {}
     if kind.wrapped:
         return kind.cls(**count, inner_state=stage.options["state"](**slots))
     return kind.cls(**slots, **count)

@@ -98,7 +98,8 @@ def _load(x: Any, leaf: Any) -> Array:
     if not isinstance(x, jax.Array):
         x = np.asarray(x)
     value = jnp.array(x, dtype=leaf.dtype, copy=True)
-    sharding = getattr(leaf, "sharding", None)
+    # An array that is not committed to its device may go wherever the others are: so may its successor.
+    sharding = getattr(leaf, "sharding", None) if getattr(leaf, "committed", True) else None
     return value if sharding is None else jax.device_put(value, sharding)
 
 

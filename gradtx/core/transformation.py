@@ -232,7 +232,7 @@ class Leafwise(GradientTransformation):
 
     def validate(self) -> None:
         super().validate()
-        _ = self.state_type  # runs the body: what is wrong with the arguments shows where they are given
+        _ = self.rule  # runs the body: what is wrong with the arguments shows where they are given
 
 
 def leafwise(

@@ -369,8 +369,10 @@ class Factory:
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
+            unknown = [name for name in kwargs if name not in self.signature.parameters]
+            problem = f"got an unexpected keyword argument {unknown[0]!r}" if unknown else error
             known = ", ".join(self.signature.parameters)
-            raise TypeError(f"{self.name}: {error}; its arguments are: {known}") from None
+            raise TypeError(f"{self.name}: {problem}; its arguments are: {known}") from None
         bound.apply_defaults()
         return self.record(bound.arguments)
 

@@ -71,3 +71,13 @@ def half_cosine(share: Array) -> Array:
     """The weight of half a cosine wave, ½(1 − cos(π·share)), level at both ends."""
     # As a squared sine it has no cancellation near 0.
     return jnp.sin(jnp.pi / 2 * share) ** 2
+
+
+def raised(weight: Array, exponent: Scalar) -> Array:
+    """A weight to a power of at least 0, whose derivative at weight 0 is 0.
+
+    The true one is infinite for exponents below 1, and would make gradients of all values after the end
+    NaN.
+    """
+    positive = weight > 0
+    return jnp.where(positive, jnp.where(positive, weight, 1) ** exponent, 0.0**exponent)

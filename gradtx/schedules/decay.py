@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from gradtx.core.schedule import schedule
 from gradtx.core.types import Array, NonNegative, Number, Positive, Scalar, Schedule, Static
-from gradtx.schedules.arithmetic import at_least_0, exact, half_cosine, mix, remaining, since
+from gradtx.schedules.arithmetic import at_least_0, exact, half_cosine, mix, raised, remaining, since
 
 
 @schedule
@@ -40,7 +40,7 @@ def polynomial_schedule(
 
     def value(count: Any) -> Array:
         share = remaining(since(count, begin), transition_steps)
-        return mix(init_value, end_value, share**power)
+        return mix(init_value, end_value, raised(share, power))
 
     return value
 
@@ -89,8 +89,8 @@ def cosine_decay_schedule(
     """
 
     def value(count: Any) -> Array:
-        weight = half_cosine(remaining(count, decay_steps)) ** exponent
-        return mix(init_value, alpha * init_value, weight)
+        weight = half_cosine(remaining(count, decay_steps))
+        return mix(init_value, alpha * init_value, raised(weight, exponent))
 
     return value
 
@@ -131,10 +131,10 @@ def exponential_decay(
         # Where it does not decay, other numbers stand in, so that no branch of `where` divides by 0.
         rate, steps = jnp.where(decays, decay_rate, 1), jnp.where(decays, exact(transition_steps), 1)
         elapsed = since(count, begin)
-        decayed = _after(init_value, rate, elapsed // steps if staircase else elapsed / steps)
+        decayed = _after(init_value, rate, elapsed // steps if staircase else 1.0 * elapsed / steps)
         if end_value is None:
             return decayed
-        bounded = jnp.where(rate < 1, jnp.maximum(decayed, end_value), jnp.minimum(decayed, end_value))
+        bounded = jnp.where(decay_rate < 1, jnp.maximum(decayed, end_value), jnp.minimum(decayed, end_value))
         return jnp.where(decays, bounded, decayed)
 
     return value

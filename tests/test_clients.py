@@ -1,0 +1,189 @@
+"""The frameworks that optimizers are used from: Flax nnx, Flax linen, Equinox, and Optax's own helpers."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import linen, nnx
+from flax.training.train_state import TrainState
+
+import gradtx
+from tests.laws import Compilations, assert_close, assert_same_layout, tree
+
+X = jnp.linspace(-1.0, 1.0, 12).reshape(4, 3)
+
+
+class Net(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+        self.hidden = nnx.Linear(3, 5, rngs=rngs)
+        self.norm = nnx.LayerNorm(5, rngs=rngs)
+        self.out = nnx.List([nnx.Linear(5, 2, rngs=rngs)])
+
+    def __call__(self, x):
+        return self.out[0](self.norm(self.hidden(x)))
+
+
+def loss(model) -> jax.Array:
+    return jnp.mean(model(X) ** 2)
+
+
+OPTIMIZERS = {
+    "adamw": lambda: gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(1e-2)),
+    "array numbers": lambda: gradtx.adamw(jnp.asarray(1e-2), b1=jnp.float32(0.8)),
+    "numbers from jit": lambda: jax.jit(lambda tx: tx)(gradtx.adamw(1e-2)).replace(),
+    "scheduled": lambda: gradtx.adamw(gradtx.linear_schedule(1e-2, 0.0, 10), weight_decay=gradtx.constant_schedule(0.1)),
+    "groups": lambda: gradtx.groups(gradtx.adamw(1e-2), {r".*(bias|scale)": {"weight_decay": 0.0}, r"hidden/.*": None}),
+    "partition": lambda: gradtx.partition({"a": gradtx.sgd(0.1, 0.9), "b": gradtx.adam(1e-2)}, {r"out/.*": "a", ".*": "b"}),
+    "injected": lambda: gradtx.inject_hyperparams(gradtx.adamw)(learning_rate=1e-2),
+    "accumulating": lambda: gradtx.MultiSteps(gradtx.adam(1e-2), 2),
+    "guarded": lambda: gradtx.apply_if_finite(gradtx.adam(1e-2), 2),
+    "mixed with Optax": lambda: gradtx.chain(optax.clip_by_global_norm(1.0), gradtx.adam(1e-2)),
+    "noisy": lambda: gradtx.noisy_sgd(1e-2, key=3),
+}
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+def test_nnx_optimizer_equals_the_plain_loop(make) -> None:
+    model, tx = Net(nnx.Rngs(0)), make()
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer):
+        optimizer.update(model, nnx.grad(loss)(model))
+
+    state = tx.init(params)
+    for _ in range(3):
+        grads = nnx.to_pure_dict(nnx.state(nnx.grad(loss)(model), nnx.Param))
+        step(model, optimizer)
+        updates, state = tx.update(grads, state, params)
+        params = gradtx.apply_updates(params, updates)
+    assert_close(nnx.to_pure_dict(nnx.state(model, nnx.Param)), params, rtol=1e-4, atol=1e-5)
+
+
+def test_nnx_states_are_reached_as_in_optax() -> None:
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, gradtx.adamw(1e-2), wrt=nnx.Param)
+    other = nnx.Optimizer(model, optax.adamw(1e-2), wrt=nnx.Param)
+    assert optimizer.opt_state[0].mu["kernel"].shape == (3, 2)
+    assert type(optimizer.opt_state[0].mu["kernel"]) is type(other.opt_state[0].mu["kernel"])
+    assert gradtx.tree.get(optimizer.opt_state, "mu")["bias"].shape == (2,)
+
+
+def test_nnx_wrt_several_kinds_of_variable() -> None:
+    class Scale(nnx.Variable):
+        pass
+
+    class Model(nnx.Module):
+        def __init__(self):
+            self.linear = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+            self.factor = Scale(jnp.ones(2))
+            self.fixed = nnx.Variable(jnp.ones(2))
+
+        def __call__(self, x):
+            return self.factor * self.linear(x) + self.fixed
+
+    model, kinds = Model(), nnx.Any(nnx.Param, Scale)
+    optimizer = nnx.Optimizer(model, gradtx.groups(gradtx.adam(0.1), {"factor": {"learning_rate": 0.5}}), wrt=kinds)
+    grads = nnx.grad(loss, argnums=nnx.DiffState(0, kinds))(model)
+    optimizer.update(model, grads)
+    assert_close(jnp.abs(model.factor[...] - 1), jnp.full(2, 0.5), rtol=1e-4, atol=0)
+    assert_close(model.fixed[...], jnp.ones(2))
+
+
+def test_nnx_partition_specs_follow_the_params() -> None:
+    mesh = jax.make_mesh((2, 4), ("data", "model"))
+    with jax.set_mesh(mesh) if hasattr(jax, "set_mesh") else mesh:
+        model = nnx.Linear(
+            4,
+            8,
+            kernel_init=nnx.with_partitioning(nnx.initializers.lecun_normal(), (None, "model")),
+            rngs=nnx.Rngs(0),
+        )
+        optimizer = nnx.Optimizer(model, gradtx.adamw(1e-2), wrt=nnx.Param)
+        specs = nnx.get_partition_spec(nnx.state(optimizer))
+        kernel = nnx.get_partition_spec(nnx.state(model))["kernel"]
+    mu = specs["opt_state"][0].mu["kernel"]
+    assert mu.get_value() == kernel.get_value() == jax.sharding.PartitionSpec(None, "model")
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+def test_train_state_does_not_retrace_for_an_equal_optimizer(make) -> None:
+    model = linen.Dense(2)
+    params = {"hidden": model.init(jax.random.key(0), X)["params"], "out": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+
+    def forward(params, x):
+        return model.apply({"params": params["hidden"]}, x) @ params["out"]["kernel"] + params["out"]["bias"]
+
+    @jax.jit
+    def step(state):
+        grads = jax.grad(lambda p: jnp.mean(state.apply_fn(p, X) ** 2))(state.params)
+        return state.apply_gradients(grads=grads)
+
+    state = TrainState.create(apply_fn=forward, params=params, tx=make())
+    after = step(step(state))
+    assert after.step == 2
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    if make() == make():  # an Optax stage is two closures, equal only to themselves
+        again = TrainState.create(apply_fn=forward, params=params, tx=make())
+        with Compilations() as compilations:
+            step(again)
+        assert compilations.count == 0
+
+
+def test_equinox_models_with_static_fields_train() -> None:
+    model = eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0))
+    tx = gradtx.adamw(1e-2, mask=r".*weight")
+    params = eqx.filter(model, eqx.is_inexact_array)
+    state = tx.init(params)
+
+    @eqx.filter_jit
+    def step(model, state):
+        grads = eqx.filter_grad(lambda m: jnp.mean(jax.vmap(m)(X) ** 2))(model)
+        updates, state = tx.update(grads, state, eqx.filter(model, eqx.is_inexact_array))
+        return eqx.apply_updates(model, updates), state
+
+    before = jnp.mean(jax.vmap(model)(X) ** 2)
+    layout = state
+    for _ in range(30):
+        model, state = step(model, state)
+    assert jnp.mean(jax.vmap(model)(X) ** 2) < before
+    assert_same_layout(state, layout)
+    assert "add_decayed_weights needs params" in str(_error(lambda: tx.update(params, state)))
+
+
+def test_a_callable_module_is_a_tree_and_not_a_function() -> None:
+    class Callable(eqx.Module):
+        w: jax.Array
+        b: jax.Array
+
+        def __call__(self, x):
+            raise AssertionError("a module was called as if it were a mask function")
+
+    params = Callable(jnp.ones(2), jnp.ones(2))
+    tx = gradtx.masked(gradtx.scale(0.0), Callable(True, False))
+    updates, _ = tx.update(params, tx.init(params))
+    assert updates.w[0] == 0 and updates.b[0] == 1
+    labels = gradtx.partition({"x": gradtx.scale(0.0), "y": gradtx.scale(2.0)}, Callable("x", "y"))
+    updates, _ = labels.update(params, labels.init(params))
+    assert updates.w[0] == 0 and updates.b[0] == 2
+
+
+def test_optax_tools_understand_our_states() -> None:
+    params = tree(0)
+    tx = gradtx.adamw(1e-3)
+    state = tx.init(params)
+    assert optax.tree.get(state, "count") == 0
+    for map_params in (gradtx.tree.map_params, optax.tree_map_params):
+        mapped = map_params(tx, lambda x: x.shape, state, transform_non_params=lambda _: None)
+        assert mapped[0].mu["dense"]["kernel"] == (3, 4) and mapped[0].count is None
+    assert_close(optax.apply_updates(params, params), gradtx.apply_updates(params, params))
+
+
+def _error(function) -> Exception:
+    try:
+        function()
+    except Exception as error:  # noqa: BLE001  # whatever it is, the caller looks at it
+        return error
+    raise AssertionError("nothing was raised")

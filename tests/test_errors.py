@@ -1,0 +1,281 @@
+"""What a user reads after each mistake. The messages are pinned: they are part of the interface."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import linen, nnx
+from flax.training.train_state import TrainState
+
+import gradtx
+
+PARAMS = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(4)}}
+
+
+def raises(error: type[Exception], *parts: str) -> Any:
+    """The message has these parts, in this order."""
+    return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
+
+
+# --- at construction --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factory", [gradtx.adam, gradtx.adamw, gradtx.amsgrad, gradtx.lamb, gradtx.lion])
+def test_a_number_outside_its_domain_names_the_optimizer(factory) -> None:
+    with raises(ValueError, f"{factory.__name__}: b1 must lie in [0, 1), got 1.5"):
+        factory(1e-3, b1=1.5)
+
+
+def test_a_domain_is_checked_for_concrete_arrays_and_replacements_too() -> None:
+    with raises(ValueError, "scale_by_adam: eps must lie in [0, inf], got -1.0"):
+        gradtx.scale_by_adam(eps=jnp.asarray(-1.0))
+    with raises(ValueError, "adam: b2 must lie in [0, 1), got 1"):
+        gradtx.adam(1e-3).replace(b2=1)
+    with raises(ValueError, "scale_by_adam: b1 must lie in [0, 1), got nan"):
+        gradtx.scale_by_adam(b1=float("nan"))
+
+
+def test_a_string_is_no_number() -> None:
+    with raises(TypeError, "adam: learning_rate must be a number or a schedule, got '1e-3'"):
+        gradtx.adam("1e-3")
+
+
+def test_unknown_and_missing_arguments_list_the_known() -> None:
+    with raises(TypeError, "adam: got an unexpected keyword argument 'lr'", "its arguments are: learning_rate, b1, b2"):
+        gradtx.adam(lr=1e-3)
+    with raises(TypeError, "adam: missing a required argument: 'learning_rate'"):
+        gradtx.adam()
+    with raises(TypeError, "adam has no argument ['lr']; it has: learning_rate, b1"):
+        gradtx.adam(1e-3).replace(lr=1e-4)
+
+
+def test_a_factory_is_not_a_transformation() -> None:
+    with raises(TypeError, "chain: argument 2 is the function scale_by_adam, not a transformation; call it: scale_by_adam(...)"):
+        gradtx.chain(gradtx.clip(1.0), gradtx.scale_by_adam)
+    with raises(TypeError, "masked: inner is the function adam, not a transformation; call it: adam(...)"):
+        gradtx.masked(gradtx.adam, True)
+    with raises(TypeError, "chain: argument 1 must be a gradient transformation, got float: 0.1"):
+        gradtx.chain(0.1)
+
+
+def test_a_choice_that_is_not_known_lists_the_known() -> None:
+    with raises(ValueError, "scale_by_lion: mode must be one of hard, smooth, refined, got 'typo'"):
+        gradtx.scale_by_lion(mode="typo")
+
+
+def test_structure_cannot_be_traced() -> None:
+    with raises(TypeError, "MultiSteps: every_k_schedule chooses structure and cannot be traced"):
+        jax.jit(lambda k: gradtx.MultiSteps(gradtx.sgd(0.1), k))(2)
+
+
+def test_multi_steps_wants_whole_positive_k() -> None:
+    with raises(ValueError, "MultiSteps: every_k_schedule must lie in (0, inf], got 0"):
+        gradtx.MultiSteps(gradtx.sgd(0.1), 0)
+    with raises(ValueError, "MultiSteps: every_k_schedule must be a whole number, got 2.5"):
+        gradtx.MultiSteps(gradtx.sgd(0.1), 2.5)
+
+
+def test_values_are_immutable() -> None:
+    with raises(AttributeError, "a adam is immutable; make a changed copy: .replace(b1=...)"):
+        gradtx.adam(1e-3).b1 = 0.8
+
+
+# --- at init and update, eagerly and while tracing ---------------------------------------------------
+
+
+def eager(function):
+    return function
+
+
+@pytest.fixture(params=[eager, jax.jit], ids=["eager", "jit"])
+def mode(request):
+    return request.param
+
+
+def test_params_are_needed(mode) -> None:
+    tx = gradtx.chain(gradtx.clip(1.0), gradtx.adamw(1e-3))
+    with raises(TypeError, "add_decayed_weights needs params: call update(grads, state, params)"):
+        mode(lambda g, s: tx.update(g, s))(PARAMS, tx.init(PARAMS))
+    with raises(ValueError, "add_decayed_weights needs params"):
+        gradtx.masked(gradtx.adamw(1e-3), True).update(PARAMS, None)
+
+
+@gradtx.leafwise()
+def scale_by_value():
+    def update(grad, value):
+        return value * grad
+
+    return update
+
+
+def test_extra_arguments_are_needed_by_name(mode) -> None:
+    tx = gradtx.apply_if_finite(gradtx.chain(gradtx.sgd(0.1), scale_by_value()), 2)
+    with raises(TypeError, "scale_by_value needs value: call update(grads, state, params, value=...)"):
+        mode(lambda g, s: tx.update(g, s))(PARAMS, tx.init(PARAMS))
+    updates, _ = mode(lambda g, s, v: tx.update(g, s, value=v))(PARAMS, tx.init(PARAMS), 2.0)
+    assert updates["layer1"]["b"][0] == pytest.approx(-0.2)
+
+
+def test_swapped_grads_and_state(mode) -> None:
+    tx = gradtx.adam(1e-3)
+    with raises(ValueError, "this is not its state", "did you swap grads and state? Call update(grads, state, params)"):
+        mode(lambda g, s: tx.update(s, g))(PARAMS, tx.init(PARAMS))
+
+
+def test_the_state_of_another_optimizer(mode) -> None:
+    with raises(ValueError, "scale_by_adam: this is not its state: expected ScaleByAdamState('count', 'mu', 'nu'), got TraceState"):
+        mode(gradtx.adam(1e-3).update)(PARAMS, gradtx.sgd(0.1, momentum=0.9).init(PARAMS))
+    with raises(ValueError, "chain: this is not its state: expected a tuple of 2 states, got dict of 1; make one with init(params)"):
+        mode(gradtx.adam(1e-3).update)(PARAMS, {"x": jnp.ones(3)})
+
+
+def test_another_key(mode) -> None:
+    tx = gradtx.adam(1e-3)
+    grads = {"layer1": {"w": jnp.ones((3, 4))}}
+    with raises(ValueError, "updates have no ['layer1']['b'], params do"):
+        mode(tx.update)(grads, tx.init(PARAMS), PARAMS)
+    with raises(ValueError, "scale_by_adam: updates have no ['layer1']['b'], the state's mu do"):
+        mode(tx.update)(grads, tx.init(PARAMS))
+    with raises(ValueError, "apply_updates: updates have no ['layer1']['b'], params do"):
+        mode(gradtx.apply_updates)(PARAMS, grads)
+
+
+def test_another_shape(mode) -> None:
+    tx = gradtx.adam(1e-3)
+    grads = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(3)}}
+    with raises(ValueError, "['layer1']['b']: the update has shape (3,), the param has shape (4,)"):
+        mode(tx.update)(grads, tx.init(PARAMS), PARAMS)
+    with raises(ValueError, "apply_updates: ['layer1']['b']: the param has shape (4,), the update has shape (2, 4)"):
+        mode(gradtx.apply_updates)(PARAMS, {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones((2, 4))}})
+
+
+def test_another_shape_is_never_broadcast_without_params(mode) -> None:
+    tx = gradtx.trace(0.9)
+    grads = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(1)}}
+    with raises(ValueError, "trace: returned shape (4,) for an update of shape (1,)") as caught:
+        mode(tx.update)(grads, tx.init(PARAMS))
+    assert "while updating ['layer1']['b']" in "".join(caught.value.__notes__)
+
+
+@pytest.mark.parametrize("tx", [gradtx.adam(1e-3), gradtx.sgd(0.1)], ids=["adam", "sgd"])
+def test_integers_cannot_be_optimised(tx, mode) -> None:
+    params = {"w": jnp.ones(3), "ids": jnp.arange(3)}
+    with raises(TypeError, "['ids'] is int32; only floating-point and complex tensors can be optimised"):
+        mode(tx.init)(params)
+    with raises(TypeError, "['ids'] is int32"):
+        mode(tx.update)(params, tx.init({"w": jnp.ones(3), "ids": jnp.ones(3)}))
+
+
+def test_a_param_that_was_none_at_init(mode) -> None:
+    tx = gradtx.adam(1e-3)
+    state = tx.init({"a": jnp.ones(2), "b": None})
+    with raises(ValueError, "scale_by_adam: ['b']: there is an update, but the state was made without this param"):
+        mode(tx.update)({"a": jnp.ones(2), "b": jnp.ones(2)}, state)
+
+
+# --- selectors --------------------------------------------------------------------------------------
+
+
+def test_a_pattern_that_matches_nothing() -> None:
+    with raises(ValueError, "masked: mask: the pattern '.*kernel' matches none of the paths: layer1/b, layer1/w"):
+        gradtx.adamw(1e-3, mask=r".*kernel").init(PARAMS)
+    with raises(ValueError, "groups: overrides: the pattern 'head/.*' matches none of the paths"):
+        gradtx.groups(gradtx.adam(1e-3), {"head/.*": None}).init(PARAMS)
+
+
+def test_labels_that_leave_params_out() -> None:
+    transforms = {"a": gradtx.sgd(0.1), "b": gradtx.adam(0.1)}
+    with raises(ValueError, "partition: param_labels: no pattern matches layer1/b; end with a pattern for the rest, '.*'"):
+        gradtx.partition(transforms, {".*w": "a"}).init(PARAMS)
+    with raises(ValueError, "partition: no transformation for the label 'c'; there are: 'a', 'b'"):
+        gradtx.partition(transforms, {".*w": "a", ".*": "c"}).init(PARAMS)
+
+
+def test_a_mask_that_is_another_tree() -> None:
+    with raises(ValueError, "masked: mask must be a tree like the params, or a prefix of one"):
+        gradtx.adamw(1e-3, mask=[True, False]).init(PARAMS)
+
+
+def test_groups_say_what_they_cannot_do() -> None:
+    inner = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adam(1e-3), gradtx.trace(0.9), gradtx.ema(0.9))
+    with raises(ValueError, "groups: '.*': momentum is no number of chain; there are: b1, b2, decay, eps, eps_root, learning_rate, max_norm"):
+        gradtx.groups(inner, {".*": {"momentum": 0.8}})
+    with raises(ValueError, "groups: '.*': decay is a number of 2 transformations in chain"):
+        gradtx.groups(inner, {".*": {"decay": 0.8}})
+    with raises(ValueError, "groups: '.*': clip_by_global_norm looks across all params, its numbers cannot differ by group"):
+        gradtx.groups(inner, {".*": {"max_norm": 2.0}})
+    with raises(ValueError, "groups: '.*': scale_by_learning_rate would have another state; give chain itself a schedule there too"):
+        gradtx.groups(inner, {".*": {"learning_rate": gradtx.constant_schedule(0.1)}})
+    with raises(ValueError, "adam: b1 must lie in [0, 1), got 2.0"):
+        gradtx.groups(inner, {".*": {"b1": 2.0}})
+
+
+# --- configs ----------------------------------------------------------------------------------------
+
+
+def test_configs_are_read_by_registered_names_only() -> None:
+    with raises(ValueError, "from_config: 'adamv' is not registered; did you mean adam or nadam or adamw?", "Known: ", "sgd"):
+        gradtx.from_config({"call": "adamv", "learning_rate": 0.1})
+    with raises(ValueError, "from_config: 'os.system' is not registered"):
+        gradtx.from_config({"call": "os.system", "command": "true"})
+    with raises(TypeError, "adam: got an unexpected keyword argument 'lr'; its arguments are: learning_rate"):
+        gradtx.from_config({"call": "adam", "lr": 0.1})
+    with raises(ValueError, 'from_config: expected a dict with "call"'):
+        gradtx.from_config({"optimizer": "adam"})
+
+
+def test_a_function_has_no_form_as_data() -> None:
+    with raises(TypeError, "to_config: adam: learning_rate is <function", "which has no form as data"):
+        gradtx.to_config(gradtx.adam(lambda count: 0.1))
+
+
+# --- states by name ---------------------------------------------------------------------------------
+
+
+def test_a_state_of_another_optimizer_loads_nothing() -> None:
+    adam, other = gradtx.adam(1e-3), gradtx.sgd(0.1, momentum=0.9)
+    state = adam.init(PARAMS)
+    flat = {**gradtx.state_dict(other, other.init(PARAMS)), "scale_by_adam/count": jnp.zeros(2, jnp.int32)}
+    with raises(
+        ValueError,
+        "load_state_dict: this is not a state of adam(",
+        "missing: scale_by_adam/mu/layer1/b",
+        "unexpected: trace/trace/layer1/b, trace/trace/layer1/w",
+        "of another shape or kind: scale_by_adam/count: int32[2], the state has int32[]",
+    ):
+        gradtx.load_state_dict(adam, state, flat)
+
+
+def test_what_fits_is_loaded_with_a_warning() -> None:
+    adam = gradtx.adam(1e-3)
+    flat = {"scale_by_adam/count": 7, "scale_by_adam/mu/layer1/b": jnp.ones(4), "x": 1.0}
+    with pytest.warns(UserWarning, match="(?s)not everything was loaded.*missing: .*unexpected: x"):
+        state = gradtx.load_state_dict(adam, adam.init(PARAMS), flat, strict=False)
+    assert state[0].count == 7 and state[0].mu["layer1"]["b"][0] == 1 and state[0].nu["layer1"]["b"][0] == 0
+
+
+# --- through the clients ----------------------------------------------------------------------------
+
+
+def test_errors_reach_the_user_of_nnx() -> None:
+    model = nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, gradtx.chain(gradtx.sgd(0.1), scale_by_value()), wrt=nnx.Param)
+    grads = nnx.grad(lambda model: jnp.sum(model(jnp.ones(2))))(model)
+    with raises(TypeError, "scale_by_value needs value"):
+        optimizer.update(model, grads)
+    optimizer.update(model, grads, value=jnp.asarray(0.5))
+    with raises(ValueError, "masked: mask: the pattern '.*weight' matches none of the paths: bias, kernel"):
+        nnx.Optimizer(model, gradtx.adamw(0.1, mask=".*weight"), wrt=nnx.Param)
+
+
+def test_errors_reach_the_user_of_train_state() -> None:
+    model = linen.Dense(3)
+    params = model.init(jax.random.key(0), jnp.ones(2))["params"]
+    state = TrainState.create(apply_fn=model.apply, params=params, tx=gradtx.adamw(1e-3))
+    grads = {**params, "bias": jnp.ones(5)}
+    with raises(ValueError, "['bias']: the update has shape (5,), the param has shape (3,)"):
+        state.apply_gradients(grads=grads)
+    with raises(ValueError, "updates have no ['bias'], params do"):
+        jax.jit(lambda s, g: s.apply_gradients(grads=g))(state, {"kernel": grads["kernel"]})

@@ -1,0 +1,200 @@
+"""The executor: one function per tensor, compiled once, and batched by shape where a rule asks for it."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+from tests.laws import Compilations, assert_close, tree
+
+traced: list[tuple[int, ...]] = []
+
+
+class SeenState(NamedTuple):
+    total: gradtx.core.types.Params
+
+
+@gradtx.leafwise(state=SeenState)
+def counted(rate: gradtx.Number = 1.0):
+    def init(param):
+        return dict(total=jnp.zeros_like(param))
+
+    def update(grad, total):
+        traced.append(grad.shape)
+        return rate * grad, dict(total=total + grad)
+
+    return init, update
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    traced.clear()
+    jax.clear_caches()
+
+
+def many(n: int = 10) -> list[jax.Array]:
+    return [jnp.full((3,) if i % 2 else (2, 2), float(i)) for i in range(n)]
+
+
+@pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_rule_is_traced_once_per_shape(mode) -> None:
+    params = many()
+    tx = gradtx.chain(counted(0.5), gradtx.scale(2.0), counted(3.0))
+    state = tx.init(params)
+    update = mode(tx.update)
+    for _ in range(3):
+        updates, state = update(params, state, params)
+    assert sorted(traced) == sorted([(3,), (2, 2)] * 2), traced
+    assert_close(updates, [3.0 * x for x in params])
+
+
+def test_consecutive_leafwise_stages_are_one_call_per_tensor() -> None:
+    params = many(4)
+    tx = gradtx.chain(gradtx.adamw(1e-3), gradtx.trace(0.9), gradtx.chain(gradtx.scale(0.5), gradtx.identity()))
+    jaxpr = jax.make_jaxpr(tx.update)(params, tx.init(params), params)
+    calls = [eqn for eqn in jaxpr.eqns if eqn.primitive.name in ("pjit", "jit")]
+    assert len(calls) == len(params) + 1  # and one for the counts
+
+
+def test_a_treewise_stage_cuts_the_row() -> None:
+    tx = gradtx.chain(gradtx.scale(0.5), gradtx.clip_by_global_norm(1.0), gradtx.scale(0.5), gradtx.trace(0.9))
+    assert [len(segment.stages) for segment in tx.plan.segments] == [1, 1, 2]
+
+
+def test_equal_optimizers_share_their_programs() -> None:
+    params = many(2)
+    first, second = gradtx.adam(0.25), gradtx.adam(0.25)
+    first.update(params, first.init(params))
+    with Compilations() as compilations:
+        second.update(params, second.init(params))
+    assert compilations.count == 0
+
+
+def test_an_array_number_is_no_new_program() -> None:
+    params = many(2)
+    values = jax.tree.map(jnp.asarray, [gradtx.adam(0.25), gradtx.adam(0.5)])
+    state = values[0].init(params)
+    values[0].update(params, state)
+    with Compilations() as compilations:
+        updates, _ = values[1].update(params, state)
+    assert compilations.count == 0
+    assert updates[1][0] == pytest.approx(-0.5)
+
+
+class MomentumState(NamedTuple):
+    mu: gradtx.core.types.Params
+
+
+def orthogonalised(x: jax.Array) -> jax.Array:
+    """The nearest orthogonal matrix, by Newton and Schulz's cubic iteration."""
+    x = x / jnp.linalg.norm(x)
+    for _ in range(12):
+        x = 1.5 * x - 0.5 * x @ x.T @ x
+    return x
+
+
+def orthogonalise(batch: bool):
+    @gradtx.leafwise(state=MomentumState, batch=batch)
+    def orthogonal_momentum(decay: gradtx.Decay = 0.9):
+        def init(param):
+            return dict(mu=jnp.zeros_like(param))
+
+        def update(grad, mu, param, step):
+            traced.append(grad.shape)
+            mu = gradtx.decay_towards(mu, grad, decay)
+            return orthogonalised(mu) + 0.01 * param / step, dict(mu=mu)
+
+        return init, update
+
+    return orthogonal_momentum()
+
+
+@pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_a_batched_rule_runs_once_per_shape(mode) -> None:
+    rng = np.random.default_rng(0)
+    shapes = [(3, 4)] * 4 + [(2, 2)] * 3 + [(5, 3)]
+    params = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes] + [None]
+    alone = gradtx.chain(gradtx.clip_by_global_norm(5.0), orthogonalise(False), gradtx.scale(-0.1))
+    together = gradtx.chain(gradtx.clip_by_global_norm(5.0), orthogonalise(True), gradtx.scale(-0.1))
+    state, other = alone.init(params), together.init(params)
+    assert jax.tree.structure(state) == jax.tree.structure(other)
+    for _ in range(2):
+        updates, state = mode(alone.update)(params, state, params)
+        traced.clear()
+        batched, other = mode(together.update)(params, other, params)
+        assert len(traced) <= 3
+        # 1e-5: a batched matrix product sums in another order, twelve times over.
+        assert_close((batched, other), (updates, state), rtol=1e-5, atol=1e-6)
+    u = batched[0] / -0.1 - 0.01 * params[0] / 2
+    np.testing.assert_allclose(u @ u.T, np.eye(3), atol=1e-4)
+
+
+def test_batched_products_are_batched_in_the_program() -> None:
+    params = [jnp.ones((3, 4)) + jnp.eye(3, 4) * i for i in range(6)]
+    tx = orthogonalise(True)
+    text = jax.jit(tx.update).lower(params, tx.init(params), params).as_text()
+    assert text.count("dot_general") == 24  # two products in each of twelve iterations, whatever the number of tensors
+
+
+def test_half_precision_travels_in_float32_along_a_chain() -> None:
+    # In bfloat16, 1 + 2**-9 is 1: the sum survives only if it is never rounded between the stages.
+    params = {"w": jnp.ones(2, jnp.bfloat16)}
+    tx = gradtx.chain(gradtx.scale(1 + 2**-9), gradtx.clip_by_global_norm(10.0), gradtx.add_decayed_weights(-1.0), gradtx.scale(2.0**9))
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert updates["w"].dtype == jnp.bfloat16
+    assert updates["w"][0] == 1.0
+
+
+def test_state_of_half_precision_params_is_float32_and_does_not_stall() -> None:
+    params = {"w": jnp.ones(2, jnp.bfloat16)}
+    tx = gradtx.scale_by_adam()
+    state = tx.init(params)
+    step = jax.jit(lambda state: tx.update(params, state)[1])
+    for _ in range(3000):
+        state = step(state)
+    assert state.nu["w"].dtype == jnp.float32
+    assert state.nu["w"][0] == pytest.approx(1 - 0.999**3000, rel=1e-5)
+
+
+def test_mu_dtype_is_kept() -> None:
+    params = tree(0)
+    tx = gradtx.adam(0.1, mu_dtype=jnp.bfloat16)
+    assert repr(tx) == repr(gradtx.adam(0.1, mu_dtype="bfloat16"))
+    _, state = tx.update(params, tx.init(params))
+    assert state[0].mu["scale"].dtype == jnp.bfloat16 and state[0].nu["scale"].dtype == jnp.float32
+
+
+def test_optax_stages_mix() -> None:
+    import optax
+
+    params = tree(0)
+    mixed = gradtx.chain(optax.clip_by_global_norm(1.0), gradtx.scale_by_adam(), optax.scale(-0.1))
+    plain = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam(), optax.scale(-0.1))
+    within = optax.chain(gradtx.clip_by_global_norm(1.0), gradtx.scale_by_adam(), gradtx.scale(-0.1))
+    states = [tx.init(params) for tx in (mixed, plain, within)]
+    for i in range(3):
+        results = [tx.update(tree(i), s, params) for tx, s in zip((mixed, plain, within), states, strict=True)]
+        updates, states = zip(*results, strict=True)
+        # 2e-5: Optax's first float32 steps are off by up to 7e-6.
+        assert_close(updates[0], updates[1], rtol=2e-5, atol=1e-7)
+        assert_close(updates[2], updates[1], rtol=2e-5, atol=1e-7)
+
+
+def test_a_pair_of_functions_is_a_transformation() -> None:
+    def init(params):
+        return jnp.zeros([], jnp.int32)
+
+    def update(updates, state, params=None, *, factor=1.0):
+        return jax.tree.map(lambda u: factor * u, updates), state + 1
+
+    tx = gradtx.GradientTransformation(init, update)
+    assert isinstance(tx, gradtx.GradientTransformation)
+    assert tx == gradtx.GradientTransformation(init, update)
+    params = tree(0)
+    updates, state = gradtx.chain(tx, gradtx.scale(2.0)).update(params, (tx.init(params), gradtx.EmptyState()), factor=3.0)
+    assert_close(updates, jax.tree.map(lambda x: 6 * x, params))
+    init_of, update_of = gradtx.sgd(0.1)
+    assert_close(update_of(params, init_of(params))[0], jax.tree.map(lambda x: -0.1 * x, params))
