@@ -119,7 +119,8 @@ def sharding_is_a_fixed_point(row: Row) -> None:
     params = {"w": jax.device_put(jnp.ones((8, 2)), split), "v": jax.device_put(jnp.ones(16), split)}
     tx = row()
     state = tx.init(params)
-    _, after = jax.jit(tx.update)(params, state, params)
+    with jax.set_mesh(mesh):
+        _, after = jax.jit(tx.update)(params, state, params)
     like_params = gradtx.tree.map_params(
         tx, lambda x: x.ndim > 0, state, transform_non_params=lambda _: False
     )
@@ -140,9 +141,9 @@ def jit_is_eager(row: Row) -> None:
 
 @law
 def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
-    # 1e-5: as an argument the numbers are float32, closed over they are exact.
+    # 5e-5: as an argument 0.999 is float32, off by 3e-8, and the weight 1 - 0.999 off by 3e-5 of itself.
     tx, params, grads = row(), tree(0), [tree(1), tree(2)]
-    assert_close(run(tx, params, grads), jax.jit(run)(tx, params, grads), rtol=1e-5, atol=1e-6)
+    assert_close(run(tx, params, grads), jax.jit(run)(tx, params, grads), rtol=5e-5, atol=1e-6)
 
 
 @law
@@ -166,10 +167,9 @@ def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> 
     if not jax.tree.leaves(arguments):
         return
     batch = jax.tree.map(lambda *xs: jnp.stack([jnp.asarray(x) for x in xs]), *arguments)
-    together = jax.vmap(function)(*batch)
+    together, alone = jax.jit(jax.vmap(function))(*batch), jax.jit(function)
     for i, one in enumerate(arguments):
-        at_i = jax.tree.map(lambda x, i=i: x[i], together)
-        assert_close(at_i, function(*jax.tree.map(jnp.asarray, one)), rtol=1e-5, atol=1e-6)
+        assert_close(jax.tree.map(lambda x, i=i: x[i], together), alone(*one), rtol=1e-5, atol=1e-6)
 
 
 @law
@@ -178,16 +178,11 @@ def gradients_through_updates_are_finite(row: Row) -> None:
         after, _ = run(tx, params, grads)
         return sum(jnp.sum(x) for x in jax.tree.leaves(after))
 
-    def floating(tx: Any) -> Any:
-        return jax.tree.map(lambda x: float(x) if isinstance(x, float) else jnp.float32(x), tx)
-
+    gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2), allow_int=True))
     params = tree(0)
-    tx = row()
-    differentiable = all(isinstance(x, float) for x in jax.tree.leaves(tx))
     for grads in ([tree(1), tree(2), tree(3)], [zeros(params)] * 3):
-        assert_finite(jax.grad(total, argnums=(1, 2))(tx, params, grads))
-        if differentiable:
-            assert_finite(jax.grad(total)(tx, params, grads))
+        found = jax.tree.leaves(gradient(row(), params, grads))
+        assert_finite([x for x in found if x.dtype != jax.dtypes.float0])  # whole numbers have no gradient
 
 
 # --- 3. compilations --------------------------------------------------------------------------------

@@ -16,13 +16,15 @@ from tests.laws import assert_close, numbers, run, tree
 CHAINS = {
     "adamw": lambda x: x.adamw(1e-2),
     "clip and scheduled adamw": lambda x: x.chain(
-        x.clip_by_global_norm(1.0), x.adamw(x.linear_schedule(0.1, 0.0, 8), mask=lambda p: jax.tree.map(lambda _: True, p))
+        x.clip_by_global_norm(1.0),
+        x.adamw(x.linear_schedule(0.1, 0.0, 8), mask=lambda p: jax.tree.map(lambda _: True, p)),
     ),
     "sgd with momentum": lambda x: x.sgd(0.1, momentum=0.9, nesterov=True),
     "centred rmsprop": lambda x: x.rmsprop(0.1, centered=True, momentum=0.9),
     "lamb": lambda x: x.lamb(0.1, weight_decay=0.01),
     "partition": lambda x: x.partition(
-        {"a": x.sgd(0.1, momentum=0.9), "b": x.amsgrad(0.1)}, {"dense": {"kernel": "a", "bias": "b"}, "scale": "b"}
+        {"a": x.sgd(0.1, momentum=0.9), "b": x.amsgrad(0.1)},
+        {"dense": {"kernel": "a", "bias": "b"}, "scale": "b"},
     ),
     "injected": lambda x: x.inject_hyperparams(x.adamw)(learning_rate=x.linear_schedule(0.1, 0.0, 8)),
     "guarded": lambda x: x.apply_if_finite(x.adam(0.1), 3),
@@ -69,7 +71,11 @@ def test_a_changed_chain_loads_by_name() -> None:
     flat = gradtx.state_dict(plain, state)
     assert sorted(flat) == [
         "scale_by_adam/count",
-        *(f"scale_by_adam/{slot}/{path}" for slot in ("mu", "nu") for path in ("dense/bias", "dense/kernel", "scale")),
+        *(
+            f"scale_by_adam/{slot}/{path}"
+            for slot in ("mu", "nu")
+            for path in ("dense/bias", "dense/kernel", "scale")
+        ),
     ]
     changed = [
         gradtx.chain(gradtx.clip_by_global_norm(1.0), plain),
@@ -89,7 +95,9 @@ def test_a_changed_chain_loads_by_name() -> None:
 
 
 def test_a_repeated_primitive_gets_a_suffix() -> None:
-    tx = gradtx.chain(gradtx.trace(0.9), gradtx.scale(2.0), gradtx.trace(0.5), gradtx.trace(gradtx.constant_schedule(0.1)))
+    tx = gradtx.chain(
+        gradtx.trace(0.9), gradtx.scale(2.0), gradtx.trace(0.5), gradtx.trace(gradtx.constant_schedule(0.1))
+    )
     names = gradtx.state_dict(tx, tx.init({"w": jnp.ones(2)})).keys()
     assert list(names) == ["trace/trace/w", "trace_1/trace/w", "trace_2/count", "trace_2/trace/w"]
 
@@ -100,7 +108,11 @@ def test_loading_keeps_dtypes_and_shardings_and_owns_its_buffers() -> None:
     params = {"w": jax.device_put(jnp.ones((8, 2)), split)}
     tx = gradtx.adam(0.1)
     state = tx.init(params)
-    flat = {"scale_by_adam/count": np.int64(3), "scale_by_adam/mu/w": np.full((8, 2), 0.5), "scale_by_adam/nu/w": params["w"]}
+    flat = {
+        "scale_by_adam/count": np.int64(3),
+        "scale_by_adam/mu/w": np.full((8, 2), 0.5),
+        "scale_by_adam/nu/w": params["w"],
+    }
     loaded = gradtx.load_state_dict(tx, state, flat)
     assert loaded[0].count.dtype == jnp.int32 and loaded[0].mu["w"].dtype == jnp.float32
     assert loaded[0].mu["w"].sharding.is_equivalent_to(split, 2)
@@ -114,4 +126,6 @@ def test_an_abstract_state_is_a_target_for_loading() -> None:
     tx = gradtx.adamw(0.1)
     _, state = run(tx, params, [tree(1)])
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params)
-    assert_close(gradtx.load_state_dict(tx, tx.init(shapes), gradtx.state_dict(tx, state)), state, rtol=0, atol=0)
+    assert_close(
+        gradtx.load_state_dict(tx, tx.init(shapes), gradtx.state_dict(tx, state)), state, rtol=0, atol=0
+    )

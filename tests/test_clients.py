@@ -32,9 +32,15 @@ OPTIMIZERS = {
     "adamw": lambda: gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(1e-2)),
     "array numbers": lambda: gradtx.adamw(jnp.asarray(1e-2), b1=jnp.float32(0.8)),
     "numbers from jit": lambda: jax.jit(lambda tx: tx)(gradtx.adamw(1e-2)).replace(),
-    "scheduled": lambda: gradtx.adamw(gradtx.linear_schedule(1e-2, 0.0, 10), weight_decay=gradtx.constant_schedule(0.1)),
-    "groups": lambda: gradtx.groups(gradtx.adamw(1e-2), {r".*(bias|scale)": {"weight_decay": 0.0}, r"hidden/.*": None}),
-    "partition": lambda: gradtx.partition({"a": gradtx.sgd(0.1, 0.9), "b": gradtx.adam(1e-2)}, {r"out/.*": "a", ".*": "b"}),
+    "scheduled": lambda: gradtx.adamw(
+        gradtx.linear_schedule(1e-2, 0.0, 10), weight_decay=gradtx.constant_schedule(0.1)
+    ),
+    "groups": lambda: gradtx.groups(
+        gradtx.adamw(1e-2), {r".*(bias|scale)": {"weight_decay": 0.0}, r"hidden/.*": None}
+    ),
+    "partition": lambda: gradtx.partition(
+        {"a": gradtx.sgd(0.1, 0.9), "b": gradtx.adam(1e-2)}, {r"out/.*": "a", ".*": "b"}
+    ),
     "injected": lambda: gradtx.inject_hyperparams(gradtx.adamw)(learning_rate=1e-2),
     "accumulating": lambda: gradtx.MultiSteps(gradtx.adam(1e-2), 2),
     "guarded": lambda: gradtx.apply_if_finite(gradtx.adam(1e-2), 2),
@@ -85,7 +91,9 @@ def test_nnx_wrt_several_kinds_of_variable() -> None:
             return self.factor * self.linear(x) + self.fixed
 
     model, kinds = Model(), nnx.Any(nnx.Param, Scale)
-    optimizer = nnx.Optimizer(model, gradtx.groups(gradtx.adam(0.1), {"factor": {"learning_rate": 0.5}}), wrt=kinds)
+    optimizer = nnx.Optimizer(
+        model, gradtx.groups(gradtx.adam(0.1), {"factor": {"learning_rate": 0.5}}), wrt=kinds
+    )
     grads = nnx.grad(loss, argnums=nnx.DiffState(0, kinds))(model)
     optimizer.update(model, grads)
     assert_close(jnp.abs(model.factor[...] - 1), jnp.full(2, 0.5), rtol=1e-4, atol=0)
@@ -94,7 +102,7 @@ def test_nnx_wrt_several_kinds_of_variable() -> None:
 
 def test_nnx_partition_specs_follow_the_params() -> None:
     mesh = jax.make_mesh((2, 4), ("data", "model"))
-    with jax.set_mesh(mesh) if hasattr(jax, "set_mesh") else mesh:
+    with jax.set_mesh(mesh):
         model = nnx.Linear(
             4,
             8,
@@ -111,7 +119,10 @@ def test_nnx_partition_specs_follow_the_params() -> None:
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_train_state_does_not_retrace_for_an_equal_optimizer(make) -> None:
     model = linen.Dense(2)
-    params = {"hidden": model.init(jax.random.key(0), X)["params"], "out": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
+    params = {
+        "hidden": model.init(jax.random.key(0), X)["params"],
+        "out": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+    }
 
     def forward(params, x):
         return model.apply({"params": params["hidden"]}, x) @ params["out"]["kernel"] + params["out"]["bias"]

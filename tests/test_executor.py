@@ -53,14 +53,18 @@ def test_a_rule_is_traced_once_per_shape(mode) -> None:
 
 def test_consecutive_leafwise_stages_are_one_call_per_tensor() -> None:
     params = many(4)
-    tx = gradtx.chain(gradtx.adamw(1e-3), gradtx.trace(0.9), gradtx.chain(gradtx.scale(0.5), gradtx.identity()))
+    tx = gradtx.chain(
+        gradtx.adamw(1e-3), gradtx.trace(0.9), gradtx.chain(gradtx.scale(0.5), gradtx.identity())
+    )
     jaxpr = jax.make_jaxpr(tx.update)(params, tx.init(params), params)
     calls = [eqn for eqn in jaxpr.eqns if eqn.primitive.name in ("pjit", "jit")]
     assert len(calls) == len(params) + 1  # and one for the counts
 
 
 def test_a_treewise_stage_cuts_the_row() -> None:
-    tx = gradtx.chain(gradtx.scale(0.5), gradtx.clip_by_global_norm(1.0), gradtx.scale(0.5), gradtx.trace(0.9))
+    tx = gradtx.chain(
+        gradtx.scale(0.5), gradtx.clip_by_global_norm(1.0), gradtx.scale(0.5), gradtx.trace(0.9)
+    )
     assert [len(segment.stages) for segment in tx.plan.segments] == [1, 1, 2]
 
 
@@ -136,13 +140,20 @@ def test_batched_products_are_batched_in_the_program() -> None:
     params = [jnp.ones((3, 4)) + jnp.eye(3, 4) * i for i in range(6)]
     tx = orthogonalise(True)
     text = jax.jit(tx.update).lower(params, tx.init(params), params).as_text()
-    assert text.count("dot_general") == 24  # two products in each of twelve iterations, whatever the number of tensors
+    assert (
+        text.count("dot_general") == 24
+    )  # two products in each of twelve iterations, whatever the number of tensors
 
 
 def test_half_precision_travels_in_float32_along_a_chain() -> None:
     # In bfloat16, 1 + 2**-9 is 1: the sum survives only if it is never rounded between the stages.
     params = {"w": jnp.ones(2, jnp.bfloat16)}
-    tx = gradtx.chain(gradtx.scale(1 + 2**-9), gradtx.clip_by_global_norm(10.0), gradtx.add_decayed_weights(-1.0), gradtx.scale(2.0**9))
+    tx = gradtx.chain(
+        gradtx.scale(1 + 2**-9),
+        gradtx.clip_by_global_norm(10.0),
+        gradtx.add_decayed_weights(-1.0),
+        gradtx.scale(2.0**9),
+    )
     updates, _ = tx.update(params, tx.init(params), params)
     assert updates["w"].dtype == jnp.bfloat16
     assert updates["w"][0] == 1.0
@@ -176,7 +187,9 @@ def test_optax_stages_mix() -> None:
     within = optax.chain(gradtx.clip_by_global_norm(1.0), gradtx.scale_by_adam(), gradtx.scale(-0.1))
     states = [tx.init(params) for tx in (mixed, plain, within)]
     for i in range(3):
-        results = [tx.update(tree(i), s, params) for tx, s in zip((mixed, plain, within), states, strict=True)]
+        results = [
+            tx.update(tree(i), s, params) for tx, s in zip((mixed, plain, within), states, strict=True)
+        ]
         updates, states = zip(*results, strict=True)
         # 2e-5: Optax's first float32 steps are off by up to 7e-6.
         assert_close(updates[0], updates[1], rtol=2e-5, atol=1e-7)
@@ -194,7 +207,9 @@ def test_a_pair_of_functions_is_a_transformation() -> None:
     assert isinstance(tx, gradtx.GradientTransformation)
     assert tx == gradtx.GradientTransformation(init, update)
     params = tree(0)
-    updates, state = gradtx.chain(tx, gradtx.scale(2.0)).update(params, (tx.init(params), gradtx.EmptyState()), factor=3.0)
+    updates, state = gradtx.chain(tx, gradtx.scale(2.0)).update(
+        params, (tx.init(params), gradtx.EmptyState()), factor=3.0
+    )
     assert_close(updates, jax.tree.map(lambda x: 6 * x, params))
     init_of, update_of = gradtx.sgd(0.1)
     assert_close(update_of(params, init_of(params))[0], jax.tree.map(lambda x: -0.1 * x, params))

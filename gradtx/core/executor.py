@@ -128,11 +128,13 @@ def update(
     """
     tx = variants[0]
     plans = [variant.plan for variant in variants]
-    for what, name in plans[0].needs.items():
-        if (params if what == "params" else extra.get(what)) is None:
-            raise errors.needs(name, what)
     states = _unpack(tx, updates, state)
     tensors = _flatten(tx.name, updates, params, which)
+    for what, name in plans[0].needs.items():
+        given = params if what == "params" else extra.get(what)
+        # With nothing to update nothing is needed; and None is also the empty tree.
+        if given is None and any(grad is not None for grad in tensors.updates):
+            raise errors.needs(name, what)
     last = len(plans[0].segments) - 1
     for k in range(last + 1):
         segments = [plan.segments[k] for plan in plans]

@@ -359,6 +359,8 @@ class Factory:
 
     def _is_numeric(self, parameter: inspect.Parameter) -> bool:
         marks = self.marks[parameter.name]
+        if any(isinstance(mark, _Static) for mark in marks):
+            return False
         if any(isinstance(mark, Interval) for mark in marks):
             return True
         unmarked = parameter.annotation in (inspect.Parameter.empty, float, int, "float", "int")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gradtx.core.numerics import at_least_float32, safe_increment
 from gradtx.core.transformation import GradientTransformation, InnerStates, recipe, treewise
 from gradtx.core.types import Array, State
-from gradtx.core.value import Factory, is_number
+from gradtx.core.value import Factory, factory_of
 
 
 class WrappedScheduleState(NamedTuple):
@@ -38,18 +38,21 @@ def _with_numbers_of(arguments: Mapping[str, Any], state: State) -> InnerStates:
 
 
 @treewise(state=InjectStatefulHyperparamsState, name="inject_hyperparams", inner_states=_with_numbers_of)
-def _injected(inner: GradientTransformation, static_args: tuple[str, ...], hyperparam_dtype: str | None):
-    own = {
+def _injected(
+    inner: GradientTransformation,
+    static_args: tuple[str, ...],
+    hyperparam_dtype: str | None,
+    schedules: Mapping[str, Callable[..., Any]],
+):
+    candidates = {name: inner.arguments[name] for name in inner.arguments if name in inner.factory.numeric}
+    fixed = {
         name: number
-        for name, number in inner.arguments.items()
-        if name in inner.factory.numeric and name not in static_args and number is not None
+        for name, number in candidates.items()
+        if name not in static_args and name not in schedules and number is not None
     }
-    schedules = {name: number for name, number in own.items() if callable(number)}
 
-    def in_state(number) -> Any:
+    def in_state(number: Any) -> Array:
         # At least float32: a b2 of 0.999 would become 1 in bfloat16.
-        if not is_number(number) and not hasattr(number, "dtype"):
-            return number
         dtype = jnp.result_type(number)
         wanted = hyperparam_dtype or at_least_float32(dtype)
         return jnp.asarray(number, dtype=wanted if jnp.issubdtype(dtype, jnp.inexact) else dtype)
@@ -57,14 +60,13 @@ def _injected(inner: GradientTransformation, static_args: tuple[str, ...], hyper
     def init(params):
         zero = jnp.zeros([], jnp.int32)
         states = {name: WrappedScheduleState(jnp.copy(zero)) for name in schedules}
-        numbers = {
-            name: in_state(number(zero) if callable(number) else number) for name, number in own.items()
-        }
+        scheduled = {name: schedule(zero) for name, schedule in schedules.items()}
+        numbers = {name: in_state(number) for name, number in {**fixed, **scheduled}.items()}
         return InjectStatefulHyperparamsState(zero, numbers, states, inner.bind(**numbers).init(params))
 
     def update(updates, state, params=None, **extra):
         states = state.hyperparams_states
-        scheduled = {name: in_state(number(states[name].count)) for name, number in schedules.items()}
+        scheduled = {name: in_state(schedule(states[name].count)) for name, schedule in schedules.items()}
         numbers = {**state.hyperparams, **scheduled}
         updates, inner_state = inner.bind(**numbers).update(updates, state.inner_state, params, **extra)
         return updates, InjectStatefulHyperparamsState(
@@ -81,6 +83,7 @@ def inject_hyperparams(
     inner_factory: Callable[..., GradientTransformation] | GradientTransformation,
     static_args: str | Iterable[str] = (),
     hyperparam_dtype: Any = None,
+    schedules: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Any:
     """Keep an optimizer's numbers in its state, where a training loop can read and set them.
 
@@ -92,6 +95,7 @@ def inject_hyperparams(
             transformation itself.
         static_args: names of arguments that stay out of the state.
         hyperparam_dtype: dtype of the numbers in the state. Default: float32, or float64 with x64.
+        schedules: schedules of numbers by name. Those that the factory is called with come here too.
 
     Returns:
         A factory with the arguments of `inner_factory`; for a transformation, the wrapped one. The
@@ -105,16 +109,25 @@ def inject_hyperparams(
         >>> state.hyperparams["learning_rate"] = jnp.asarray(1e-4)
         >>> tx
         inject_hyperparams(inner=adamw(learning_rate=0.001, b1=0.9, b2=0.999, eps=1e-08, eps_root=0.0, \
-mu_dtype=None, weight_decay=0.0001, mask=None, nesterov=False), static_args=(), hyperparam_dtype=None)
+mu_dtype=None, weight_decay=0.0001, mask=None, nesterov=False), static_args=(), hyperparam_dtype=None, \
+schedules={})
     """
     names = (static_args,) if isinstance(static_args, str) else tuple(static_args)
     if isinstance(inner_factory, GradientTransformation):
-        return _injected(inner_factory, names, hyperparam_dtype)
+        own = inner_factory.schedules
+        numbers = {name: schedule(0) for name, schedule in own.items()}
+        return _injected(
+            inner_factory.replace(**numbers), names, hyperparam_dtype, {**own, **(schedules or {})}
+        )
     recorded = isinstance(getattr(inner_factory, "factory", None), Factory)
-    factory = inner_factory if recorded else recipe(inner_factory)
+    factory = factory_of(inner_factory if recorded else recipe(inner_factory))
 
     @wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> GradientTransformation:
-        return _injected(factory(*args, **kwargs), names, hyperparam_dtype)
+        # A plain function may compute with its numbers, so it is called with the first of each schedule.
+        arguments = factory.signature.bind(*args, **kwargs).arguments
+        own = {name: x for name, x in arguments.items() if name in factory.numeric and callable(x)}
+        inner = factory(**{**arguments, **{name: schedule(0) for name, schedule in own.items()}})
+        return _injected(inner, names, hyperparam_dtype, own)
 
     return injected

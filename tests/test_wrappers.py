@@ -1,0 +1,276 @@
+"""Wrappers: who sees which parameters, when, and with which numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gradtx
+from tests.laws import assert_close, assert_same_layout, numbers, run, tree
+
+PARAMS = tree(0)
+PATHS = ["dense/bias", "dense/kernel", "scale"]
+
+SELECTORS = {
+    "pattern": r".*kernel",
+    "patterns": {r".*kernel": True, r".*": False},
+    "first match wins": {r"dense/k.*": True, r"dense/.*": False, "scale": False},
+    "path and leaf": lambda path, leaf: path.endswith("kernel") and leaf.ndim == 2,
+    "whole params": lambda params: jax.tree.map(lambda x: x.ndim == 2, params),
+    "tree": {"dense": {"kernel": True, "bias": False}, "scale": False},
+}
+
+
+@pytest.mark.parametrize("mask", SELECTORS.values(), ids=SELECTORS.keys())
+def test_every_way_to_say_which_params(mask) -> None:
+    expected = jax.tree.map(lambda x: 3.0 * x if x.ndim == 2 else x, PARAMS)
+    labels = mask
+    if isinstance(mask, str):
+        labels = {mask: True, ".*": False}
+    for tx in (
+        gradtx.masked(gradtx.scale(3.0), mask),
+        gradtx.partition({True: gradtx.scale(3.0), False: gradtx.identity()}, labels),
+        gradtx.groups(gradtx.scale(1.0), {True: {"step_size": 3.0}}, labels),
+        gradtx.chain(
+            gradtx.scale(2.0), gradtx.add_decayed_weights(2.0, mask), gradtx.add_decayed_weights(-1.0)
+        ),
+    ):
+        updates, _ = jax.jit(tx.update)(PARAMS, tx.init(PARAMS), PARAMS)
+        assert_close(updates, expected)
+
+
+def test_a_prefix_of_the_tree_is_a_tree() -> None:
+    tx = gradtx.masked(gradtx.scale(0.0), {"dense": True, "scale": False})
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS))
+    assert updates["dense"]["bias"][0] == 0 and updates["scale"] == PARAMS["scale"]
+
+
+def test_masked_extra_arguments_that_are_trees() -> None:
+    def update(updates, state, params=None, *, scales):
+        return jax.tree.map(jnp.multiply, updates, scales), state
+
+    inner = gradtx.GradientTransformation(lambda params: (), update)
+    tx = gradtx.masked(inner, ".*kernel", mask_compatible_extra_args=True)
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS), scales=jax.tree.map(lambda x: x * 0 + 3.0, PARAMS))
+    assert_close(updates["dense"]["kernel"], 3.0 * PARAMS["dense"]["kernel"])
+    assert_close(updates["scale"], PARAMS["scale"])
+
+
+def test_partition_equals_each_alone() -> None:
+    make = lambda x: x.partition({"a": x.adamw(0.1), "b": x.sgd(0.2, 0.9), "unused": x.sgd(0.3)}, LABELS)  # noqa: E731
+    ours, theirs = make(gradtx), make(optax)
+    assert str(jax.tree.structure(ours.init(PARAMS))) == str(jax.tree.structure(theirs.init(PARAMS)))
+    # 2e-5: Optax's first float32 steps are off by up to 7e-6.
+    assert_close(
+        run(ours, PARAMS, [tree(1), tree(2)]), run(theirs, PARAMS, [tree(1), tree(2)]), rtol=2e-5, atol=2e-6
+    )
+
+
+LABELS = {"dense": {"kernel": "a", "bias": "b"}, "scale": "a"}
+
+
+# --- groups -----------------------------------------------------------------------------------------
+
+
+def test_groups_equal_an_optimizer_for_each() -> None:
+    inner = gradtx.adamw(gradtx.linear_schedule(0.1, 0.0, 10), weight_decay=0.1)
+    changes = {"weight_decay": 0.0, "b1": 0.5, "learning_rate": gradtx.constant_schedule(0.3)}
+    tx = gradtx.groups(inner, {".*bias": changes, "scale": {"eps": 1e-2}})
+    state = tx.init(PARAMS)
+    assert_same_layout(state, inner.init(PARAMS))
+    after, state = run(tx, PARAMS, [tree(1), tree(2), tree(3)])
+    own, _ = run(inner, PARAMS, [tree(1), tree(2), tree(3)])
+    bias, _ = run(inner.replace(**changes), PARAMS, [tree(1), tree(2), tree(3)])
+    scale, _ = run(inner.replace(eps=1e-2), PARAMS, [tree(1), tree(2), tree(3)])
+    expected = {
+        "dense": {"kernel": own["dense"]["kernel"], "bias": bias["dense"]["bias"]},
+        "scale": scale["scale"],
+    }
+    assert_close(after, expected)
+
+
+def test_frozen_params_have_no_state_and_count_in_no_norm() -> None:
+    inner = gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adam(0.1))
+    tx = gradtx.groups(inner, {"dense/.*": None})
+    state = tx.init(PARAMS)
+    assert [x.shape for x in jax.tree.leaves(state)] == [(), (), ()]
+    updates, state = jax.jit(tx.update)(PARAMS, state, PARAMS)
+    assert_close(updates["dense"], jax.tree.map(jnp.zeros_like, PARAMS["dense"]), rtol=0, atol=0)
+    alone, _ = inner.update({"scale": PARAMS["scale"]}, inner.init({"scale": PARAMS["scale"]}))
+    assert_close(updates["scale"], alone["scale"])
+
+
+def test_a_change_of_an_overridden_number_compiles_nothing() -> None:
+    step = jax.jit(lambda tx, g, s, p: tx.update(g, s, p))
+    tx = gradtx.groups(gradtx.sgd(0.1), {".*bias": {"learning_rate": 0.2}})
+    step(tx, PARAMS, tx.init(PARAMS), PARAMS)
+    size = step._cache_size()
+    other = gradtx.groups(gradtx.sgd(0.5), {".*bias": {"learning_rate": 0.0}})
+    updates, _ = step(other, PARAMS, tx.init(PARAMS), PARAMS)
+    assert step._cache_size() == size and updates["dense"]["bias"][0] == 0
+
+
+# --- the finite guard ---------------------------------------------------------------------------------
+
+
+def test_bad_gradients_leave_no_trace_until_there_are_too_many(x64) -> None:
+    ours, theirs = gradtx.apply_if_finite(gradtx.adam(0.1), 2), optax.apply_if_finite(optax.adam(0.1), 2)
+    params = tree(0, jnp.float64)
+    state, other = ours.init(params), theirs.init(params)
+    for i, bad in enumerate([0, 1, 0, 1, 1, 0, 1, 1, 1, 0]):
+        grads = tree(i, jnp.float64)
+        if bad:
+            grads["dense"]["bias"] = grads["dense"]["bias"].at[1].set([jnp.nan, jnp.inf, -jnp.inf][i % 3])
+        updates, state = ours.update(grads, state, params)
+        expected, other = theirs.update(grads, other, params)
+        for x, y in zip(numbers((updates, state)), numbers((expected, other)), strict=True):
+            # An average that has seen an infinity is NaN here, and infinite for ever in Optax.
+            np.testing.assert_array_equal(np.isfinite(x), np.isfinite(y))
+            np.testing.assert_allclose(x[np.isfinite(x)], y[np.isfinite(x)], rtol=1e-12)
+    assert state.total_notfinite == 6
+
+
+def test_without_a_guard_nothing_is_hidden() -> None:
+    grads = {**PARAMS, "scale": jnp.asarray(jnp.nan)}
+    for tx in (
+        gradtx.adam(0.1),
+        gradtx.sgd(0.1, momentum=0.9),
+        gradtx.clip(1.0),
+        gradtx.clip_by_global_norm(1.0),
+    ):
+        updates, state = tx.update(grads, tx.init(PARAMS), PARAMS)
+        assert jnp.isnan(updates["scale"])
+    updates, state = gradtx.zero_nans().update(grads, gradtx.zero_nans().init(PARAMS))
+    assert updates["scale"] == 0 and state.found_nan["scale"] and not state.found_nan["dense"]["bias"]
+
+
+# --- accumulation -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("k", [1, 3, lambda step: jnp.where(step < 2, 2, 3)], ids=["1", "3", "2 then 3"])
+def test_accumulation_equals_optax(k, mean, x64) -> None:
+    def make(x, **more):
+        return x.MultiSteps(x.adam(x.linear_schedule(0.5, 0.25, 4)), k, use_grad_mean=mean, **more)  # noqa: E731
+
+    ours, theirs = make(gradtx), make(optax, accumulator_dtype=jnp.float64)
+    params = tree(0, jnp.float64)
+    state, other = ours.init(params), theirs.init(params)
+    update, reference = jax.jit(ours.update), jax.jit(theirs.update)
+    for i in range(9):
+        grads = tree(i + 1, jnp.float64)
+        updates, state = update(grads, state, params)
+        expected, other = reference(grads, other, params)
+        assert_close(updates, expected, rtol=1e-12, atol=1e-14)
+    assert_close(state.inner_opt_state, other.inner_opt_state, rtol=1e-12, atol=1e-14)
+    assert state.mini_step == other.mini_step and state.gradient_step == other.gradient_step
+
+
+def test_one_gradient_per_step_holds_no_buffer() -> None:
+    tx = gradtx.MultiSteps(gradtx.sgd(0.1), 1)
+    assert isinstance(tx, gradtx.GradientTransformation)
+    assert sum(x.size for x in jax.tree.leaves(tx.init(PARAMS))) == 2  # the two counters
+
+
+def test_skipped_gradients_are_as_if_unseen() -> None:
+    def too_large(updates, gradient_step, params):
+        return gradtx.global_norm(updates) > 100.0, {"norm": gradtx.global_norm(updates)}
+
+    tx = gradtx.MultiSteps(gradtx.sgd(1.0), 2, should_skip_update_fn=too_large)
+    state = tx.init({"w": jnp.zeros(1)})
+    seen = []
+    for grad in (1.0, 1000.0, 3.0, 5.0):
+        updates, state = jax.jit(tx.update)({"w": jnp.full(1, grad)}, state)
+        seen.append(float(updates["w"][0]))
+    assert seen == [0.0, 0.0, -2.0, 0.0]
+    assert state.skip_state["norm"] == 5.0 and state.mini_step == 1
+
+
+def test_half_precision_gradients_are_accumulated_in_float32() -> None:
+    params = {"w": jnp.zeros(1, jnp.bfloat16)}
+    tx = gradtx.MultiSteps(gradtx.sgd(1.0), 4)
+    state = tx.init(params)
+    assert state.acc_grads["w"].dtype == jnp.float32
+    for grad in (1.0, 2.0**-9, 2.0**-9, 2.0**-9):
+        updates, state = tx.update({"w": jnp.full(1, grad, jnp.bfloat16)}, state, params)
+    assert updates["w"].dtype == jnp.bfloat16 and updates["w"][0] == jnp.bfloat16(-(1 + 3 * 2.0**-9) / 4)
+
+
+# --- hyperparameters ----------------------------------------------------------------------------------
+
+
+def test_injected_numbers_are_set_from_outside() -> None:
+    tx = gradtx.inject_hyperparams(gradtx.sgd)(learning_rate=0.1)
+    state = tx.init(PARAMS)
+    step = jax.jit(tx.update)
+    step(PARAMS, state)
+    state.hyperparams["learning_rate"] = jnp.asarray(0.5)
+    updates, state = step(PARAMS, state)
+    assert_close(updates, jax.tree.map(lambda g: -0.5 * g, PARAMS))
+    assert gradtx.hyperparams(tx, state).next["learning_rate"] == 0.5
+
+
+def test_injected_numbers_of_a_plain_function() -> None:
+    @gradtx.inject_hyperparams
+    def make(learning_rate, momentum=0.9):
+        return optax.chain(optax.trace(momentum), optax.scale(-learning_rate))
+
+    tx = make(learning_rate=gradtx.linear_schedule(0.5, 0.0, 2))
+    state = tx.init(PARAMS)
+    updates, state = jax.jit(tx.update)(PARAMS, state)
+    assert_close(updates, jax.tree.map(lambda g: -0.5 * g, PARAMS))
+    assert set(state.hyperparams) == {"learning_rate", "momentum"}
+
+
+def test_injected_is_not_injected_in_half_precision() -> None:
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), PARAMS)
+    plain, injected = gradtx.adamw(1e-2), gradtx.inject_hyperparams(gradtx.adamw)(learning_rate=1e-2)
+    state = injected.init(params)
+    assert state.hyperparams["b2"].dtype == jnp.float32
+    a, b = run(plain, params, [params] * 3)[0], run(injected, params, [params] * 3)[0]
+    assert_close(a, b, rtol=0, atol=0)
+
+
+def test_the_numbers_in_force_are_readable() -> None:
+    tx = gradtx.chain(
+        gradtx.clip_by_global_norm(gradtx.linear_schedule(1.0, 0.0, 4)),
+        gradtx.scale_by_adam(b1=gradtx.step_lr(0.5, 1, 0.5)),
+        gradtx.scale_by_trust_ratio(),
+        gradtx.MultiSteps(gradtx.sgd(gradtx.linear_schedule(1.0, 0.0, 4)), 2),
+    )
+    state = tx.init(PARAMS)
+    first = gradtx.hyperparams(tx, state)
+    assert first.last == first.next and first.next["learning_rate"] == 1.0
+    for i in range(2):
+        _, state = tx.update(tree(i), state, PARAMS)
+    last, after = gradtx.hyperparams(tx, state)
+    assert (last["max_norm"], after["max_norm"]) == (0.75, 0.5)
+    assert (last["b1"], after["b1"]) == (0.25, 0.125)
+    assert (last["learning_rate"], after["learning_rate"]) == (1.0, 0.75)
+    assert after["scale_by_adam/eps"] == 1e-8 and after["scale_by_trust_ratio/eps"] == 0.0
+    assert jax.jit(lambda s: gradtx.hyperparams(tx, s).next["max_norm"])(state) == 0.5
+
+
+def test_any_number_takes_a_schedule(x64) -> None:
+    """The scheduled value at each step equals the fixed value given by hand."""
+    params = tree(0, jnp.float64)
+    schedule = gradtx.linear_schedule(0.5, 0.25, 4)
+    for make in (
+        lambda x: gradtx.adamw(0.1, b1=x),
+        lambda x: gradtx.adamw(0.1, b2=x, weight_decay=x),
+        lambda x: gradtx.trace(x),
+        lambda x: gradtx.clip(x),
+        lambda x: gradtx.clip_by_global_norm(x),
+        lambda x: gradtx.rmsprop(x, momentum=x),
+        lambda x: gradtx.apply_if_finite(gradtx.lion(x), 2),
+    ):
+        scheduled = make(schedule)
+        state = scheduled.init(params)
+        fixed_state = make(0.5).init(params)
+        for count in range(5):
+            grads = tree(count, jnp.float64)
+            fixed = make(0.5 - 0.0625 * count)
+            expected, fixed_state = fixed.update(grads, fixed_state, params)
+            updates, state = scheduled.update(grads, state, params)
+            assert_close(updates, expected, rtol=1e-12, atol=1e-14)
