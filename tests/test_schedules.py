@@ -453,6 +453,17 @@ def test_values_are_weakly_typed(row):
         assert (jnp.bfloat16(1) * value).dtype == jnp.bfloat16
 
 
+def test_values_of_integers_are_not_integers():
+    for schedule in (
+        ours.polynomial_schedule(4, 1, 2, 10),
+        ours.exponential_decay(4, 10, 2, staircase=True),
+        ours.step_lr(4, 10, 2),
+        ours.piecewise_constant_schedule(4, {10: 2}),
+        ours.piecewise_interpolate_schedule("linear", 4, {10: 2}),
+    ):
+        assert jnp.asarray(schedule(jnp.int32(5))).dtype == jnp.float32
+
+
 # --- tracing ----------------------------------------------------------------------------------------
 
 

@@ -98,8 +98,5 @@ def warmup_exponential_decay_schedule(
 
 
 def _share_of(whole: Any, part: Any) -> Any:
-    """part / whole, and 0 where the whole is 0."""
-    if is_number(whole):
-        return part / whole if whole else 0.0
-    nonzero = jnp.where(whole == 0, 1, whole)
-    return jnp.where(whole == 0, 0.0, part / nonzero)
+    """part / whole; where the whole is 0, any finite number will do, for it is multiplied by the whole."""
+    return part / (whole or 1) if is_number(whole) else part / jnp.where(whole == 0, 1, whole)
