@@ -176,6 +176,13 @@ def test_another_shape_is_never_broadcast_without_params(mode) -> None:
     assert "while updating ['layer1']['b']" in "".join(caught.value.__notes__)
 
 
+def test_an_imaginary_part_is_never_lost(mode) -> None:
+    params = {"w": jnp.ones(2, jnp.complex64)}
+    tx = gradtx.adam(1e-3, mu_dtype="bfloat16")
+    with raises(TypeError, "scale_by_adam: mu is kept as bfloat16 and would lose its imaginary part"):
+        mode(tx.update)(params, tx.init(params))
+
+
 @pytest.mark.parametrize("tx", [gradtx.adam(1e-3), gradtx.sgd(0.1)], ids=["adam", "sgd"])
 def test_integers_cannot_be_optimised(tx, mode) -> None:
     params = {"w": jnp.ones(3), "ids": jnp.arange(3)}

@@ -192,3 +192,13 @@ def test_any_tree_of_params_works(params) -> None:
     assert jax.tree.structure(after) == jax.tree.structure(state)
     assert jax.tree.map(np.shape, updates) == jax.tree.map(np.shape, params)
     assert len(gradtx.state_dict(tx, after)) == len(jax.tree.leaves(after))
+
+
+def test_a_schedule_takes_schedules() -> None:
+    outer = gradtx.linear_schedule(gradtx.step_lr(1.0, 2, 0.5), 0.0, 8)
+    assert [float(outer(count)) for count in range(5)] == [1.0, 0.875, 0.375, 0.3125, 0.125]
+
+
+def test_numpy_arguments_are_recorded_as_python_ones() -> None:
+    schedule = gradtx.piecewise_constant_schedule(np.float64(1.0), {np.int64(2): np.float32(0.5)})
+    assert repr(schedule) == "piecewise_constant_schedule(init_value=1.0, boundaries_and_scales={2: 0.5})"

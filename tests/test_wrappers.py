@@ -173,10 +173,21 @@ def test_one_gradient_per_step_holds_no_buffer() -> None:
     assert sum(x.size for x in jax.tree.leaves(tx.init(PARAMS))) == 2  # the two counters
 
 
-def test_skipped_gradients_are_as_if_unseen() -> None:
-    def too_large(updates, gradient_step, params):
-        return gradtx.global_norm(updates) > 100.0, {"norm": gradtx.global_norm(updates)}
+def too_large(updates, gradient_step, params):
+    return gradtx.global_norm(updates) > 100.0, {"norm": gradtx.global_norm(updates)}
 
+
+def test_skipping_works_without_accumulation() -> None:
+    tx = gradtx.MultiSteps(gradtx.sgd(1.0, momentum=0.5), 1, should_skip_update_fn=too_large)
+    state = tx.init({"w": jnp.zeros(1)})
+    seen = []
+    for grad in (1.0, 1000.0, 3.0):
+        updates, state = jax.jit(tx.update)({"w": jnp.full(1, grad)}, state)
+        seen.append(float(updates["w"][0]))
+    assert seen == [-1.0, 0.0, -3.5] and state.gradient_step == 2
+
+
+def test_skipped_gradients_are_as_if_unseen() -> None:
     tx = gradtx.MultiSteps(gradtx.sgd(1.0), 2, should_skip_update_fn=too_large)
     state = tx.init({"w": jnp.zeros(1)})
     seen = []

@@ -94,7 +94,11 @@ def _encode(where: str, x: Any) -> Any:
         return x
     if is_concrete_scalar(x):
         return _encode(where, x.item())
-    if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, Tracer):
+    if (
+        isinstance(x, jax.Array | np.ndarray)
+        and not isinstance(x, Tracer)
+        and jnp.issubdtype(x.dtype, jnp.number)
+    ):
         return {"array": np.asarray(x).tolist(), "dtype": str(x.dtype)}
     if type(x) is list:
         return [_encode(where, child) for child in x]

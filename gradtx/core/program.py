@@ -112,6 +112,8 @@ def _apply_rule(stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slo
             f"{stage.name}: update returned the slots {sorted(new)}; its state has {sorted(slots)}"
         )
     for name, slot in slots.items():
+        if jnp.iscomplexobj(new[name]) and not jnp.iscomplexobj(slot):
+            raise TypeError(f"{stage.name}: {name} is kept as {slot.dtype} and would lose its imaginary part")
         if new[name].shape != slot.shape:
             raise ValueError(
                 f"{stage.name}: {name} has shape {slot.shape}, and shape {new[name].shape} after an update "

@@ -14,10 +14,11 @@ class Schedule(Value):
 
     def __call__(self, count: Any) -> Scalar:
         """The scheduled number for this count of updates so far (0 before the first)."""
-        return self.factory.body(**self.arguments)(count)
+        return self.factory.body(**self.numbers_at(count))(count)
 
     def validate(self) -> None:
-        self.factory.body(**self.arguments)
+        if not self.schedules:
+            self.factory.body(**self.arguments)
 
 
 def schedule(body: Callable[P, Callable[[Any], Any]]) -> Callable[P, Schedule]:

@@ -127,17 +127,6 @@ class GradientTransformation(Value):
             if key == "inner":
                 check_transformation(self.name, key, argument)
 
-    @cached_property
-    def schedules(self) -> Mapping[str, Callable[..., Any]]:
-        """Its numeric arguments that are schedules."""
-        arguments, numeric = self.arguments, self.factory.numeric
-        return {name: arguments[name] for name in arguments if name in numeric and callable(arguments[name])}
-
-    def numbers_at(self, count: Any) -> Mapping[str, Any]:
-        """Its arguments, with every schedule resolved at this count."""
-        scheduled = {name: schedule(count) for name, schedule in self.schedules.items()}
-        return {**self.arguments, **scheduled}
-
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The primitives that it consists of, in order."""

@@ -66,6 +66,17 @@ class Value:
         leaves = iter(self._leaves)
         return MappingProxyType({name: join(part, leaves) for name, part in self._call.arguments})
 
+    @cached_property
+    def schedules(self) -> Mapping[str, Callable[[Any], Any]]:
+        """The numeric arguments that are schedules."""
+        arguments, numeric = self.arguments, self.factory.numeric
+        return {name: arguments[name] for name in arguments if name in numeric and callable(arguments[name])}
+
+    def numbers_at(self, count: Any) -> Mapping[str, Any]:
+        """The arguments, with every schedule resolved at this count."""
+        scheduled = {name: schedule(count) for name, schedule in self.schedules.items()}
+        return {**self.arguments, **scheduled}
+
     def replace(self, **changes: Any) -> Self:
         """The same call with some arguments changed: ``tx.replace(learning_rate=3e-4)``.
 
@@ -300,7 +311,7 @@ def canonical(x: Any) -> Any:
     if isinstance(x, type) and issubclass(x, np.generic):
         return np.dtype(x).name
     if type(x) is dict:
-        return {key: canonical(child) for key, child in x.items()}
+        return {canonical(key): canonical(child) for key, child in x.items()}
     if type(x) is list:
         return [canonical(child) for child in x]
     return tuple(canonical(child) for child in x) if type(x) is tuple else x
@@ -428,7 +439,7 @@ def show(x: Any) -> str:
     """Source text of an argument: what `repr` prints and `eval` reads."""
     if is_concrete_scalar(x):
         return repr(x.item())
-    if isinstance(x, jax.Array) and not isinstance(x, Tracer):
+    if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, Tracer):
         return f"jax.numpy.array({_host(x).tolist()}, dtype='{x.dtype}')"
     if type(x) is dict:
         return "{" + ", ".join(f"{key!r}: {show(child)}" for key, child in x.items()) + "}"

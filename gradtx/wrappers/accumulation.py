@@ -1,11 +1,14 @@
 """Gradient accumulation: several batches for one step of an optimizer."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
+from gradtx.core.errors import is_none
 from gradtx.core.numerics import at_least_float32, safe_increment
 from gradtx.core.transformation import GradientTransformation, treewise
 from gradtx.core.types import Array, Positive, State, Static, Updates
@@ -67,62 +70,67 @@ def MultiSteps(
         raise ValueError(f"MultiSteps: every_k_schedule must be a whole number, got {every_k_schedule!r}")
     k_at: Any = every_k_schedule if callable(every_k_schedule) else lambda gradient_step: every_k_schedule
 
-    def skip(updates, state_step, params):
-        if should_skip_update_fn is None:
-            return None, ()
-        return should_skip_update_fn(updates, state_step, params)
+    verdict = should_skip_update_fn or (lambda updates, gradient_step, params: (False, ()))
 
     def init(params):
         zero = jnp.zeros([], jnp.int32)
-        grads = jax.tree.map(
-            lambda p: jnp.zeros_like(p, dtype=accumulator_dtype or at_least_float32(p.dtype)), params
-        )
         return MultiStepsState(
             mini_step=zero,
             gradient_step=jnp.copy(zero),
             inner_opt_state=inner.init(params),
-            acc_grads=() if at_once else grads,
-            skip_state=skip(jax.tree.map(jnp.zeros_like, params), zero, params)[1],
+            acc_grads=() if at_once else jax.tree.map(empty, params),
+            skip_state=verdict(jax.tree.map(jnp.zeros_like, params), zero, params)[1],
         )
 
-    def update(updates, state, params=None, **extra):
-        skipped, skip_state = skip(updates, state.gradient_step, params)
+    def empty(param):
+        return jnp.zeros_like(param, dtype=accumulator_dtype or at_least_float32(jnp.result_type(param)))
 
+    def added(grad, acc, n):
+        if grad is None:
+            return None
+        grad = grad.astype(acc.dtype)
+        # The mean of what has come so far, so that k need not be known in advance.
+        return acc + (grad - acc) / (n + 1).astype(acc.real.dtype) if use_grad_mean else acc + grad
+
+    def update(updates, state, params=None, **extra):
         def step(grads, inner_state):
             return inner.update(grads, inner_state, params, **extra)
 
         def stay(grads, inner_state):
-            return jax.tree.map(jnp.zeros_like, grads), inner_state
+            shapes, _ = jax.eval_shape(step, grads, inner_state)
+            return jax.tree.map(lambda g, x: jnp.zeros_like(g, dtype=x.dtype), grads, shapes), inner_state
 
-        acc = updates if at_once else accumulate(state.acc_grads, updates, state.mini_step)
-        emit = True if at_once else state.mini_step >= k_at(state.gradient_step) - 1
-        if skipped is not None:
-            emit = emit & ~skipped
-        if emit is True:
-            new, inner_state = step(acc, state.inner_opt_state)
-        else:
-            # A conditional: on k - 1 of k calls the optimizer does not run at all.
-            new, inner_state = jax.lax.cond(emit, step, stay, acc, state.inner_opt_state)
-        mini_step = jnp.where(emit, 0, safe_increment(state.mini_step))
+        skipped, skip_state = verdict(updates, state.gradient_step, params)
+        total, acc = updates, ()
         if not at_once:
-            acc = jax.tree.map(lambda a: jnp.where(emit, 0, a).astype(a.dtype), acc)
-        if skipped is not None:
-            mini_step = jnp.where(skipped, state.mini_step, mini_step)
-            acc = jax.tree.map(lambda old, a: jnp.where(skipped, old, a), state.acc_grads, acc)
+            add = partial(added, n=state.mini_step)
+            total = jax.tree.map(add, updates, state.acc_grads, is_leaf=is_none)
+        last = at_once or state.mini_step >= k_at(state.gradient_step) - 1
+        emit = last if should_skip_update_fn is None else jnp.logical_and(last, jnp.logical_not(skipped))
+        # A conditional: on k - 1 of k calls the optimizer does not run at all.
+        new, inner_state = cond(emit, step, stay, total, state.inner_opt_state)
+        if not at_once:
+            keep = partial(kept, emit=emit, skipped=skipped)
+            acc = jax.tree.map(keep, total, state.acc_grads, is_leaf=is_none)
+        further = jnp.where(skipped, state.mini_step, safe_increment(state.mini_step))
         return new, state._replace(
-            mini_step=mini_step,
+            mini_step=jnp.where(emit, 0, further),
             gradient_step=jnp.where(emit, safe_increment(state.gradient_step), state.gradient_step),
             inner_opt_state=inner_state,
-            acc_grads=() if at_once else acc,
+            acc_grads=acc,
             skip_state=skip_state,
         )
 
-    def accumulate(acc, grads, n):
-        # The mean of what has come so far, so that k need not be known in advance.
-        def add(a, g):
-            g = g.astype(a.dtype)
-            return a + (g - a) / (n + 1).astype(a.real.dtype) if use_grad_mean else a + g
-
-        return jax.tree.map(add, acc, grads)
+    def kept(total, acc, emit, skipped):
+        if total is None:
+            return acc
+        return jnp.where(emit, 0, jnp.where(skipped, acc, total)).astype(acc.dtype)
 
     return init, update
+
+
+def cond(condition: Any, true: Callable[..., Any], false: Callable[..., Any], *operands: Any) -> Any:
+    """`jax.lax.cond`, decided at once where the condition is known: eagerly, nothing is compiled for it."""
+    if isinstance(condition, Tracer):
+        return jax.lax.cond(condition, true, false, *operands)
+    return true(*operands) if condition else false(*operands)

@@ -34,16 +34,17 @@ class InjectStatefulHyperparamsState(NamedTuple):
 
 
 def _with_numbers_of(arguments: Mapping[str, Any], state: State) -> InnerStates:
-    return {"inner_state": [(arguments["inner"].bind(**state.hyperparams), state.inner_state)]}
+    return {"inner_state": [(arguments["inner_factory"].bind(**state.hyperparams), state.inner_state)]}
 
 
 @treewise(state=InjectStatefulHyperparamsState, name="inject_hyperparams", inner_states=_with_numbers_of)
 def _injected(
-    inner: GradientTransformation,
+    inner_factory: GradientTransformation,
     static_args: tuple[str, ...],
     hyperparam_dtype: str | None,
     schedules: Mapping[str, Callable[..., Any]],
 ):
+    inner = inner_factory
     candidates = {name: inner.arguments[name] for name in inner.arguments if name in inner.factory.numeric}
     fixed = {
         name: number
@@ -108,8 +109,8 @@ def inject_hyperparams(
         >>> state = tx.init({"w": jnp.zeros(2)})
         >>> state.hyperparams["learning_rate"] = jnp.asarray(1e-4)
         >>> tx
-        inject_hyperparams(inner=adamw(learning_rate=0.001, b1=0.9, b2=0.999, eps=1e-08, eps_root=0.0, \
-mu_dtype=None, weight_decay=0.0001, mask=None, nesterov=False), static_args=(), hyperparam_dtype=None, \
+        inject_hyperparams(inner_factory=adamw(learning_rate=0.001, b1=0.9, b2=0.999, eps=1e-08, \
+eps_root=0.0, mu_dtype=None, weight_decay=0.0001, mask=None, nesterov=False), static_args=(), hyperparam_dtype=None, \
 schedules={})
     """
     names = (static_args,) if isinstance(static_args, str) else tuple(static_args)
