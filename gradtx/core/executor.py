@@ -203,10 +203,12 @@ def _run_treewise(
 ) -> Tensors:
     stage, state = segment.stages[0], states[segment.first]
     wide = [x if x is None else x.astype(at_least_float32(x.dtype)) for x in tensors.updates]
-    updates, new_state = stage.run(tensors.treedef.unflatten(wide), state, params, extra)
+    incoming = tensors.treedef.unflatten(wide)
+    updates, new_state = stage.run(incoming, state, params, extra)
     states[segment.first] = _held(stage.name, state, new_state)
-    leaves = _match(stage.name, tensors.treedef, tensors.treedef.unflatten(wide), updates, "its own updates")
-    return tensors._replace(updates=leaves)
+    return tensors._replace(
+        updates=_match(stage.name, tensors.treedef, incoming, updates, "what it returned")
+    )
 
 
 def _held(name: str, old: State, new: State) -> State:

@@ -499,7 +499,7 @@ def register(
 
 
 def _registered_name(body: Callable[..., Any]) -> str:
-    module, _, _ = body.__module__.partition(".")
-    if module == "gradtx" and not body.__module__.startswith("gradtx.torch"):
+    module = body.__module__ or "__main__"  # code run by exec has none
+    if module.split(".")[0] == "gradtx" and not module.startswith("gradtx.torch"):
         return body.__name__
-    return f"{body.__module__}.{body.__qualname__}"
+    return f"{module}.{body.__qualname__}"

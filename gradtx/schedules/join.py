@@ -16,7 +16,7 @@ from gradtx.schedules.arithmetic import exact, since
 def join_schedules(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
     """Schedules one after another, each counting from its own start.
 
-    value(count) = schedules[i](count − boundaries[i − 1]) from boundaries[i − 1] up to boundaries[i],
+    value(count) = sᵢ(count − bᵢ₋₁) from boundary bᵢ₋₁ up to bᵢ,
     where it is the next one's turn. The last one goes on for ever.
 
     Args:

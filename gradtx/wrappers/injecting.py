@@ -107,11 +107,9 @@ def inject_hyperparams(
         >>> import gradtx, jax.numpy as jnp
         >>> tx = gradtx.inject_hyperparams(gradtx.adamw)(learning_rate=1e-3)
         >>> state = tx.init({"w": jnp.zeros(2)})
-        >>> state.hyperparams["learning_rate"] = jnp.asarray(1e-4)
-        >>> tx
-        inject_hyperparams(inner_factory=adamw(learning_rate=0.001, b1=0.9, b2=0.999, eps=1e-08, \
-eps_root=0.0, mu_dtype=None, weight_decay=0.0001, mask=None, nesterov=False), static_args=(), hyperparam_dtype=None, \
-schedules={})
+        >>> state.hyperparams["learning_rate"] = jnp.asarray(0.5)
+        >>> print(gradtx.hyperparams(tx, state).next["learning_rate"])
+        0.5
     """
     names = (static_args,) if isinstance(static_args, str) else tuple(static_args)
     if isinstance(inner_factory, GradientTransformation):
