@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gradtx
-from tests.laws import Compilations, assert_close, tree
+from tests.laws import Compilations, assert_close, assert_same_layout, tree
 
 traced: list[tuple[int, ...]] = []
 
@@ -213,3 +213,36 @@ def test_a_pair_of_functions_is_a_transformation() -> None:
     assert_close(updates, jax.tree.map(lambda x: 6 * x, params))
     init_of, update_of = gradtx.sgd(0.1)
     assert_close(update_of(params, init_of(params))[0], jax.tree.map(lambda x: -0.1 * x, params))
+
+
+class CopyState(NamedTuple):
+    start: gradtx.core.types.Params
+
+
+@gradtx.leafwise(state=CopyState)
+def remember_each():
+    def init(param):
+        return dict(start=param)
+
+    def update(grad, start):
+        return grad - start, dict(start=start)
+
+    return init, update
+
+
+@gradtx.treewise(state=CopyState)
+def remember_all():
+    def update(updates, state):
+        return jax.tree.map(jnp.subtract, updates, state.start), state
+
+    return CopyState, update
+
+
+@pytest.mark.parametrize("tx", [remember_each(), remember_all(), gradtx.masked(remember_all(), True)])
+@pytest.mark.parametrize("param", [jnp.ones(3), jnp.asarray(1.0)], ids=["strong", "weak"])
+def test_a_state_that_copies_the_params_owns_its_buffers(tx, param) -> None:
+    state = tx.init({"w": param})
+    (start,) = jax.tree.leaves(state)
+    assert start.unsafe_buffer_pointer() != param.unsafe_buffer_pointer() and not start.weak_type
+    _, after = tx.update({"w": param}, state, {"w": param})
+    assert_same_layout(after, state)

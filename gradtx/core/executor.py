@@ -29,7 +29,7 @@ from gradtx.core.errors import is_none
 from gradtx.core.numerics import at_least_float32
 from gradtx.core.program import Segment, Stage, compute_dtype
 from gradtx.core.rule import StateMismatch, StateType
-from gradtx.core.types import Array, Params, State, Updates
+from gradtx.core.types import Params, State, Updates
 
 Transformation: TypeAlias = Any
 """A `GradientTransformation`. The kinds stand on this module, so it knows them by what they do."""
@@ -50,8 +50,10 @@ def init(tx: Transformation, params: Params) -> State:
 
 def _init_treewise(stage: Stage, params: Params, abstract: bool) -> State:
     make = stage.rule.init
-    state = jax.eval_shape(make, params) if abstract else make(params)
-    return _unaliased(state, params)
+    if abstract:
+        return jax.eval_shape(make, params)
+    theirs = {id(leaf) for leaf in jax.tree.leaves(params)}
+    return jax.tree.map(lambda x: _fresh(x, alien=id(x) in theirs), make(params))
 
 
 def _init_leafwise(stage: Stage, params: Params, leaves: list[Any], treedef: Any, abstract: bool) -> State:
@@ -80,7 +82,7 @@ def _init_slots(make: Callable[..., Any], param: Any) -> Mapping[str, Any]:
         return {name: _sharded_like(param, slot) for name, slot in jax.eval_shape(make, wide).items()}
     param = jnp.asarray(param)
     slots = make(param.astype(compute_dtype(param.dtype)))
-    return {name: _fresh(slot, param) for name, slot in slots.items()}
+    return {name: _fresh(jnp.asarray(slot), alien=slot is param) for name, slot in slots.items()}
 
 
 def _sharded_like(param: Any, slot: Any) -> Any:
@@ -88,17 +90,12 @@ def _sharded_like(param: Any, slot: Any) -> Any:
     return jax.ShapeDtypeStruct(slot.shape, slot.dtype, sharding=sharding)
 
 
-def _fresh(slot: Any, param: Any) -> Array:
+def _fresh(x: Any, alien: bool) -> Any:
     # A state must not share its buffer with a param, or donating both would free it twice; and it is
     # strongly typed from the start, as every update leaves it.
-    slot = jnp.array(slot, copy=True) if slot is param else jnp.asarray(slot)
-    return jax.lax.convert_element_type(slot, slot.dtype) if slot.weak_type else slot
-
-
-def _unaliased(state: State, params: Params) -> State:
-    theirs = {id(leaf) for leaf in jax.tree.leaves(params)}
-    copy = lambda x: jnp.array(x, copy=True) if id(x) in theirs else x  # noqa: E731
-    return jax.tree.map(copy, state) if theirs else state
+    if alien:
+        x = jnp.array(x, copy=True)
+    return jax.lax.convert_element_type(x, x.dtype) if getattr(x, "weak_type", False) else x
 
 
 class Tensors(NamedTuple):
