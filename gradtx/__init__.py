@@ -38,8 +38,10 @@ from gradtx.core.transformation import treewise as treewise
 from gradtx.core.types import Decay as Decay
 from gradtx.core.types import NonNegative as NonNegative
 from gradtx.core.types import Number as Number
+from gradtx.core.types import Params as Params
 from gradtx.core.types import Positive as Positive
 from gradtx.core.types import Static as Static
+from gradtx.core.types import Updates as Updates
 
 # optimizers: recipes
 from gradtx.optimizers.adam import adam as adam

@@ -63,6 +63,10 @@ def test_a_factory_is_not_a_transformation() -> None:
         gradtx.masked(gradtx.adam, True)
     with raises(TypeError, "chain: argument 1 must be a gradient transformation, got float: 0.1"):
         gradtx.chain(0.1)
+    with raises(
+        TypeError, "chain: argument 1 must be a gradient transformation, got Schedule: linear_schedule("
+    ):
+        gradtx.chain(gradtx.linear_schedule(0.0, 1.0, 2))
 
 
 def test_a_choice_that_is_not_known_lists_the_known() -> None:

@@ -14,7 +14,7 @@ traced: list[tuple[int, ...]] = []
 
 
 class SeenState(NamedTuple):
-    total: gradtx.core.types.Params
+    total: gradtx.Params
 
 
 @gradtx.leafwise(state=SeenState)
@@ -89,7 +89,7 @@ def test_an_array_number_is_no_new_program() -> None:
 
 
 class MomentumState(NamedTuple):
-    mu: gradtx.core.types.Params
+    mu: gradtx.Params
 
 
 def orthogonalised(x: jax.Array) -> jax.Array:
@@ -216,7 +216,7 @@ def test_a_pair_of_functions_is_a_transformation() -> None:
 
 
 class CopyState(NamedTuple):
-    start: gradtx.core.types.Params
+    start: gradtx.Params
 
 
 @gradtx.leafwise(state=CopyState)

@@ -263,6 +263,20 @@ def test_the_numbers_in_force_are_readable() -> None:
     assert jax.jit(lambda s: gradtx.hyperparams(tx, s).next["max_norm"])(state) == 0.5
 
 
+def test_numbers_of_repeated_primitives_are_all_readable() -> None:
+    tx = gradtx.partition(
+        {"x": gradtx.sgd(0.1), "y": gradtx.chain(gradtx.clip(1.0), gradtx.clip(2.0), gradtx.sgd(0.2))},
+        {".*kernel": "x", ".*": "y"},
+    )
+    found = gradtx.hyperparams(tx, tx.init(PARAMS)).next
+    assert found == {
+        "scale_by_learning_rate/learning_rate": 0.1,
+        "clip/max_delta": 1.0,
+        "clip_1/max_delta": 2.0,
+        "scale_by_learning_rate_1/learning_rate": 0.2,
+    }
+
+
 def test_any_number_takes_a_schedule(x64) -> None:
     """The scheduled value at each step equals the fixed value given by hand."""
     params = tree(0, jnp.float64)

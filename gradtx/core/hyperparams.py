@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.core.names import unique
 from gradtx.core.transformation import GradientTransformation, ScheduledState
 from gradtx.core.types import Scalar, State
 
@@ -22,7 +23,8 @@ def hyperparams(tx: GradientTransformation, state: State) -> Hyperparams:
 
     ``hyperparams(tx, state).next["learning_rate"]`` is the learning rate of the next update. Before
     the first update, `last` is what `next` is. An argument that several primitives have is named
-    after each of them: ``scale_by_adam/eps``, ``scale_by_trust_ratio/eps``.
+    after each of them, ``scale_by_adam/eps``, ``scale_by_trust_ratio/eps``, and a repeated primitive
+    gets a suffix as in `state_dict`: ``clip/max_delta``, ``clip_1/max_delta``.
 
     Args:
         tx: the transformation.
@@ -32,7 +34,7 @@ def hyperparams(tx: GradientTransformation, state: State) -> Hyperparams:
         Two dicts. Fixed numbers are as they were given, scheduled ones are scalars. Overrides by
         path pattern (`groups`) are not in it: these are the numbers of the other parameters.
     """
-    rows = list(_rows(tx, state))
+    rows = list(_rows(tx, state, Counter()))
     repeated = Counter(argument for _, argument, _, _ in rows)
     named = [
         (argument if repeated[argument] == 1 else f"{name}/{argument}", last, after)
@@ -41,15 +43,18 @@ def hyperparams(tx: GradientTransformation, state: State) -> Hyperparams:
     return Hyperparams({name: last for name, last, _ in named}, {name: after for name, _, after in named})
 
 
-def _rows(tx: GradientTransformation, state: State) -> Iterator[tuple[str, str, Any, Any]]:
+def _rows(
+    tx: GradientTransformation, state: State, seen: Counter[str]
+) -> Iterator[tuple[str, str, Any, Any]]:
     for stage, part in zip(tx.stages, tx.unpack(state), strict=True):
         inner = stage.inner_states(part.inner_state if isinstance(part, ScheduledState) else part)
         for pairs in inner.values():
             for inner_tx, inner_state in pairs:
-                yield from _rows(inner_tx, inner_state)
+                yield from _rows(inner_tx, inner_state, seen)
         count = jnp.asarray(part.count) if stage.schedules else None
         last = stage.numbers_at(None if count is None else jnp.maximum(count - 1, 0))
         after = stage.numbers_at(count)
+        name = unique(stage.name, seen)
         for argument in sorted(stage.factory.numeric, key=list(stage.arguments).index):
             if after[argument] is not None:
-                yield stage.name, argument, last[argument], after[argument]
+                yield name, argument, last[argument], after[argument]

@@ -115,7 +115,7 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
         fields = ("",) if "" in inner else getattr(part, "_fields", None) or ("",)
         own = [field for field in fields if field not in inner]
         prefix = (
-            _unique(stage.name, seen) if any(jax.tree.leaves(_field(part, f)) for f in own) else stage.name
+            unique(stage.name, seen) if any(jax.tree.leaves(_field(part, f)) for f in own) else stage.name
         )
         if isinstance(part, ScheduledState):
             # A schedule on a number moves nobody's names: the count comes first, the rest as ever.
@@ -134,7 +134,8 @@ def _field(state: State, field: str) -> Any:
     return getattr(state, field) if field else state
 
 
-def _unique(name: str, seen: Counter[str]) -> str:
+def unique(name: str, seen: Counter[str]) -> str:
+    """The name, with a suffix if it has been seen before: ``trace``, ``trace_1``."""
     seen[name] += 1
     return name if seen[name] == 1 else f"{name}_{seen[name] - 1}"
 

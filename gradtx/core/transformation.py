@@ -167,7 +167,7 @@ def check_transformation(name: str, where: str, x: Any) -> None:
     """Raise if x is not a transformation, and say what was meant if it is a factory."""
     if isinstance(x, GradientTransformation):
         return
-    if hasattr(x, "factory") or inspect.isfunction(x):
+    if inspect.isfunction(x):
         raise TypeError(
             f"{name}: {where} is the function {x.__name__}, not a transformation; call it: {x.__name__}(...)"
         )
