@@ -1,6 +1,6 @@
 """The executor: one function per tensor, compiled once, and batched by shape where a rule asks for it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,14 +51,23 @@ def test_a_rule_is_traced_once_per_shape(mode) -> None:
     assert_close(updates, [3.0 * x for x in params])
 
 
-def test_consecutive_leafwise_stages_are_one_call_per_tensor() -> None:
-    params = many(4)
+def calls(jaxpr: Any) -> list[Any]:
+    return [eqn for eqn in jaxpr.eqns if eqn.primitive.name in ("pjit", "jit")]
+
+
+def test_consecutive_leafwise_stages_are_one_function_per_tensor() -> None:
+    params = many(100)
     tx = gradtx.chain(
         gradtx.adamw(1e-3), gradtx.trace(0.9), gradtx.chain(gradtx.scale(0.5), gradtx.identity())
     )
     jaxpr = jax.make_jaxpr(tx.update)(params, tx.init(params), params)
-    calls = [eqn for eqn in jaxpr.eqns if eqn.primitive.name in ("pjit", "jit")]
-    assert len(calls) == len(params) + 1  # and one for the counts
+    counts, *rows = calls(jaxpr)
+    assert counts.params["name"] == "_scalars"
+    # Of each of the two shapes there are fifty; thirty-two go into one call.
+    sizes = [len(calls(row.params["jaxpr"])) for row in rows]
+    assert sizes == [32, 18, 32, 18]
+    functions = {id(one.params["jaxpr"]) for row in rows for one in calls(row.params["jaxpr"])}
+    assert len(functions) == 2
 
 
 def test_a_treewise_stage_cuts_the_row() -> None:

@@ -30,21 +30,21 @@ def apply_updates(params: Params, updates: Updates) -> Params:
         beside = treedef.flatten_up_to(updates)
     except (ValueError, TypeError):
         raise errors.another_structure("apply_updates", "params", params, "updates", updates) from None
-    sums: list[Any] = [
-        p if p is None or u is None else _add(p, u) for p, u in zip(leaves, beside, strict=True)
-    ]
-    for i, (param, total) in enumerate(zip(leaves, sums, strict=True)):
-        if param is not None and jnp.shape(total) != jnp.shape(param):
+    for i, (param, update) in enumerate(zip(leaves, beside, strict=True)):
+        if param is None or update is None:
+            continue
+        if jnp.shape(param) != jnp.shape(update):
             path = list(errors.paths(params))[i]
-            raise errors.another_shape(
-                "apply_updates", path, "the param", jnp.shape(param), "the update", jnp.shape(beside[i])
-            )
-    return treedef.unflatten(sums)
+            shapes = jnp.shape(param), jnp.shape(update)
+            raise errors.another_shape("apply_updates", path, "the param", shapes[0], "the update", shapes[1])
+        leaves[i] = _add(param, update)
+    return treedef.unflatten(leaves)
 
 
-@jax.jit
-def _add(param: Array, update: Array) -> Array:
-    return (param + update).astype(param.dtype)
+def _add(param: Any, update: Any) -> Array:
+    if getattr(param, "dtype", None) == getattr(update, "dtype", ...):
+        return jax.lax.add(param, update)  # nothing to promote, and the cheapest there is to trace
+    return jnp.add(param, update).astype(jnp.result_type(param))
 
 
 @partial(jax.jit, donate_argnames=("state", "params"))

@@ -17,17 +17,17 @@ which `init` made it.
 Inside `jit` each tensor's function is a call in the jaxpr; XLA inlines it and fuses as ever.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from gradtx.core import errors
 from gradtx.core.errors import is_none
 from gradtx.core.numerics import at_least_float32
-from gradtx.core.program import Segment, Stage, compute_dtype
+from gradtx.core.program import Program, Segment, Stage, compute_dtype
 from gradtx.core.rule import StateMismatch, StateType
 from gradtx.core.types import Params, State, Updates
 
@@ -242,15 +242,17 @@ def _run_leafwise(
     slots = list(zip(*columns, strict=True)) if columns and tensors.updates else []
 
     outs: list[Any] = [(None, row) for row in slots]
-    jobs = {}
-    for i, grad in enumerate(tensors.updates):
-        if grad is not None:
-            out_dtype = tensors.dtypes[i] if final else None
-            jobs.setdefault(_job(segments[0].batch, i, tensors, slots[i], out_dtype), []).append(i)
-    for (variant, out_dtype, *_), members in jobs.items():
+    for variant, out_dtype, members in _jobs(segments[0].batch, tensors, slots, final):
         segment, (numbers, steps) = segments[variant], books[variant]
-        call = partial(segment.program.call, segment.dynamic, numbers, steps, named, out_dtype=out_dtype)
-        _call_members(call, segment.batch, members, tensors, slots, outs, updates)
+        shared = (segment.dynamic, numbers, steps, named)
+        rows = [(tensors.updates[i], tensors.params[i], slots[i]) for i in members]
+        try:
+            results = _call(segment.program, shared, rows, out_dtype)
+        except Exception as error:
+            error.add_note(f"while updating {list(errors.paths(updates))[members[0]]}")
+            raise
+        for i, result in zip(members, results, strict=True):
+            outs[i] = result
 
     for j, (stage, state) in enumerate(zip(stages, mine, strict=True)):
         kind: StateType = stage.state_type
@@ -259,36 +261,38 @@ def _run_leafwise(
     return tensors._replace(updates=[out for out, _ in outs])
 
 
-def _job(batch: bool, i: int, tensors: Tensors, slots: Any, out_dtype: Any) -> tuple[Any, ...]:
-    """The key of the tensors that one call handles: of one shape and dtype throughout, if batched."""
-    if not batch:
-        return tensors.which[i], out_dtype, i
-    avals = [(x.shape, x.dtype) for x in jax.tree.leaves((tensors.updates[i], tensors.params[i], slots))]
-    return tensors.which[i], out_dtype, tuple(avals)
+MOST_AT_ONCE = 32
+"""Tensors in one call while tracing: more would trace no faster."""
 
 
-def _call_members(
-    call: Any,
-    batch: bool,
-    members: list[int],
-    tensors: Tensors,
-    slots: Any,
-    outs: list[Any],
-    updates: Updates,
-) -> None:
-    try:
+def _jobs(
+    batch: bool, tensors: Tensors, slots: list[Any], final: bool
+) -> Iterator[tuple[int, Any, list[int]]]:
+    """The tensors that go into one call, with their variant and the dtype of the result.
+
+    A batched rule takes all that are alike. Other rules take one by one where the call runs at once,
+    and many of a shape where it is traced: to stage a call costs the same for one tensor as for many.
+    """
+    tracing = any(isinstance(grad, Tracer) for grad in tensors.updates)
+    alike: dict[Any, list[int]] = {}
+    for i, grad in enumerate(tensors.updates):
+        if grad is None:
+            continue
+        kind: Any = grad.shape if tracing else i
         if batch:
-            results = call(
-                *([column[i] for i in members] for column in (tensors.updates, tensors.params, slots))
-            )
-        else:
-            (i,) = members
-            results = [call(tensors.updates[i], tensors.params[i], slots[i])]
-    except Exception as error:
-        error.add_note(f"while updating {list(errors.paths(updates))[members[0]]}")
-        raise
-    for i, result in zip(members, results, strict=True):
-        outs[i] = result
+            kind = tuple((x.shape, x.dtype) for x in jax.tree.leaves((grad, tensors.params[i], slots[i])))
+        key = (tensors.which[i], tensors.dtypes[i] if final else None, kind)
+        alike.setdefault(key, []).append(i)
+    for (variant, out_dtype, _), members in alike.items():
+        size = len(members) if batch else MOST_AT_ONCE
+        for start in range(0, len(members), size):
+            yield variant, out_dtype, members[start : start + size]
+
+
+def _call(program: Program, shared: tuple[Any, ...], rows: list[Any], out_dtype: Any) -> list[Any]:
+    if len(rows) == 1:
+        return [program.one(*shared, *rows[0], out_dtype=out_dtype)]
+    return program.many(*shared, *map(list, zip(*rows, strict=True)), out_dtype=out_dtype)
 
 
 def _keep_books(segment: Segment, states: Sequence[State]) -> tuple[Any, Any]:

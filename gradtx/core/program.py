@@ -25,14 +25,19 @@ class Dynamic:
 
 
 class Program:
-    """Consecutive leafwise stages as functions of their dynamic numbers and one tensor."""
+    """Consecutive leafwise stages, compiled: as a function of one tensor, and of many.
+
+    `many` maps the rules over a stack if they ask for it. Otherwise it is a row of calls of `one`, for
+    tracing: to stage one call of a known function costs the same for one tensor as for thirty.
+    """
 
     def __init__(self, templates: tuple[Value, ...], batch: bool):
         self.templates = templates
-        self.scalars = jax.jit(self._scalars)
         name = "_".join(template.factory.name for template in templates)
-        call = self._call_batched if batch else self._call
-        self.call = jax.jit(_named(call, name), static_argnames="out_dtype")
+        self.scalars = jax.jit(self._scalars)
+        self.one = jax.jit(_named(self._one, name), static_argnames="out_dtype")
+        many = self._stacked if batch else self._row
+        self.many = jax.jit(_named(many, f"{name}_of_many"), static_argnames="out_dtype")
 
     def _stages(self, dynamic: Sequence[Any]) -> list[Any]:
         return [
@@ -48,7 +53,7 @@ class Program:
         ]
         return numbers, [None if count is None else safe_increment(count) for count in counts]
 
-    def _call(
+    def _one(
         self,
         dynamic: Sequence[Any],
         numbers: Sequence[Mapping[str, Array]],
@@ -72,23 +77,17 @@ class Program:
             new_slots.append(new)
         return x.astype(out_dtype or dtype), new_slots
 
-    def _call_batched(
-        self,
-        dynamic: Any,
-        numbers: Any,
-        steps: Any,
-        extra: Any,
-        grads: Any,
-        params: Any,
-        slots: Any,
-        *,
-        out_dtype: Any = None,
-    ) -> list[Any]:
-        """The same for all tensors of one shape at once: the rule is mapped over their stack."""
-        stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *zip(grads, params, slots, strict=True))
-        one = partial(self._call, dynamic, numbers, steps, extra, out_dtype=out_dtype)
-        out = jax.vmap(one)(*stacked)
-        return [jax.tree.map(itemgetter(i), out) for i in range(len(grads))]
+    def _row(self, *shared_and_rows: Any, out_dtype: Any = None) -> list[Any]:
+        *shared, grads, params, slots = shared_and_rows
+        rows = zip(grads, params, slots, strict=True)
+        return [self.one(*shared, *row, out_dtype=out_dtype) for row in rows]
+
+    def _stacked(self, *shared_and_rows: Any, out_dtype: Any = None) -> list[Any]:
+        *shared, grads, params, slots = shared_and_rows
+        rows = list(zip(grads, params, slots, strict=True))
+        stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *rows)
+        out = jax.vmap(partial(self._one, *shared, out_dtype=out_dtype))(*stacked)
+        return [jax.tree.map(itemgetter(i), out) for i in range(len(rows))]
 
 
 def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
