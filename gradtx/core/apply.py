@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
+from gradtx.core.numerics import cast
+from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.types import Array, Params, State, Updates
 
@@ -25,6 +27,7 @@ def apply_updates(params: Params, updates: Updates) -> Params:
         ValueError: if the structures or shapes differ; the message names the path.
     """
     leaves: list[Any]
+    beside: list[Any]
     leaves, treedef = jax.tree.flatten(params, is_leaf=errors.is_none)
     try:
         beside = treedef.flatten_up_to(updates)
@@ -32,19 +35,26 @@ def apply_updates(params: Params, updates: Updates) -> Params:
         raise errors.another_structure("apply_updates", "params", params, "updates", updates) from None
     for i, (param, update) in enumerate(zip(leaves, beside, strict=True)):
         if param is None or update is None:
-            continue
-        if jnp.shape(param) != jnp.shape(update):
+            beside[i] = None
+        elif jnp.shape(param) != jnp.shape(update):
             path = list(errors.paths(params))[i]
             shapes = jnp.shape(param), jnp.shape(update)
             raise errors.another_shape("apply_updates", path, "the param", shapes[0], "the update", shapes[1])
-        leaves[i] = _add(param, update)
-    return treedef.unflatten(leaves)
+        else:
+            leaves[i], beside[i] = _array(param), _array(update)
+    sums = _add([beside, leaves])
+    return treedef.unflatten([p if total is None else total for p, total in zip(leaves, sums, strict=True)])
 
 
-def _add(param: Any, update: Any) -> Array:
-    if getattr(param, "dtype", None) == getattr(update, "dtype", ...):
-        return jax.lax.add(param, update)  # nothing to promote, and the cheapest there is to trace
-    return jnp.add(param, update).astype(jnp.result_type(param))
+def _array(x: Any) -> Any:
+    return x if hasattr(x, "dtype") else jnp.asarray(x)
+
+
+@PerTensor
+def _add(update: Array, param: Array) -> Array:
+    # Where nothing needs promotion, the primitive itself is the cheapest to trace.
+    total = jax.lax.add(param, update) if param.dtype == update.dtype else param + update
+    return cast(total, param.dtype)
 
 
 @partial(jax.jit, donate_argnames=("state", "params"))

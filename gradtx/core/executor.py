@@ -22,12 +22,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
 from gradtx.core import errors
 from gradtx.core.errors import is_none
-from gradtx.core.numerics import at_least_float32
+from gradtx.core.numerics import at_least_float32, cast
 from gradtx.core.program import Program, Segment, Stage, compute_dtype
+from gradtx.core.rows import rows
 from gradtx.core.rule import StateMismatch, StateType
 from gradtx.core.types import Params, State, Updates
 
@@ -58,17 +58,17 @@ def _init_treewise(stage: Stage, params: Params, abstract: bool) -> State:
 
 def _init_leafwise(stage: Stage, params: Params, leaves: list[Any], treedef: Any, abstract: bool) -> State:
     kind, make = stage.state_type, stage.rule.init
-    rows: list[Mapping[str, Any]] = []
+    per_leaf: list[Mapping[str, Any]] = []
     for i, param in enumerate(leaves):
         if param is not None:
             _check_inexact(stage.name, params, i, param)
-        rows.append({} if param is None or make is None else _init_slots(make, param))
-    for row in rows:
+        per_leaf.append({} if param is None or make is None else _init_slots(make, param))
+    for row in per_leaf:
         if row and row.keys() != set(kind.slots):
             raise ValueError(
                 f"{stage.name}: init returned the slots {sorted(row)}; its state has {sorted(kind.slots)}"
             )
-    slots = {name: treedef.unflatten([row.get(name) for row in rows]) for name in kind.slots}
+    slots = {name: treedef.unflatten([row.get(name) for row in per_leaf]) for name in kind.slots}
     zero = jax.ShapeDtypeStruct((), jnp.int32) if abstract else jnp.zeros([], jnp.int32)
     count = {"count": zero} if kind.counts else {}
     if kind.wrapped:
@@ -81,7 +81,7 @@ def _init_slots(make: Callable[..., Any], param: Any) -> Mapping[str, Any]:
         wide = jax.ShapeDtypeStruct(param.shape, compute_dtype(param.dtype))
         return {name: _sharded_like(param, slot) for name, slot in jax.eval_shape(make, wide).items()}
     param = jnp.asarray(param)
-    slots = make(param.astype(compute_dtype(param.dtype)))
+    slots = make(cast(param, compute_dtype(param.dtype)))
     return {name: _fresh(jnp.asarray(slot), alien=slot is param) for name, slot in slots.items()}
 
 
@@ -95,7 +95,7 @@ def _fresh(x: Any, alien: bool) -> Any:
     # strongly typed from the start, as every update leaves it.
     if alien:
         x = jnp.array(x, copy=True)
-    return jax.lax.convert_element_type(x, x.dtype) if getattr(x, "weak_type", False) else x
+    return cast(x, x.dtype) if hasattr(x, "dtype") else x
 
 
 class Tensors(NamedTuple):
@@ -139,10 +139,8 @@ def update(
             tensors = _run_leafwise(segments, tensors, states, extra, updates, final=k == last)
         else:
             tensors = _run_treewise(segments[0], tensors, states, params, extra)
-    leaves = [
-        x if x is None or x.dtype == dtype else x.astype(dtype)
-        for x, dtype in zip(tensors.updates, tensors.dtypes, strict=True)
-    ]
+    pairs = zip(tensors.updates, tensors.dtypes, strict=True)
+    leaves = [x if x is None else cast(x, dtype) for x, dtype in pairs]
     return tensors.treedef.unflatten(leaves), tx.pack(iter(states))
 
 
@@ -199,7 +197,7 @@ def _run_treewise(
     segment: Segment, tensors: Tensors, states: list[State], params: Params | None, extra: Mapping[str, Any]
 ) -> Tensors:
     stage, state = segment.stages[0], states[segment.first]
-    wide = [x if x is None else x.astype(at_least_float32(x.dtype)) for x in tensors.updates]
+    wide = [x if x is None else cast(x, at_least_float32(x.dtype)) for x in tensors.updates]
     incoming = tensors.treedef.unflatten(wide)
     updates, new_state = stage.run(incoming, state, params, extra)
     states[segment.first] = _held(stage.name, state, new_state)
@@ -219,10 +217,7 @@ def _held(name: str, old: State, new: State) -> State:
 
 
 def _as(new: Any, old: Any) -> Any:
-    same = getattr(new, "dtype", None) == getattr(old, "dtype", None)
-    if same and not getattr(new, "weak_type", False) or not hasattr(old, "dtype"):
-        return new
-    return jax.lax.convert_element_type(new, old.dtype)
+    return cast(jnp.asarray(new), old.dtype) if hasattr(old, "dtype") else new
 
 
 def _run_leafwise(
@@ -245,9 +240,9 @@ def _run_leafwise(
     for variant, out_dtype, members in _jobs(segments[0].batch, tensors, slots, final):
         segment, (numbers, steps) = segments[variant], books[variant]
         shared = (segment.dynamic, numbers, steps, named)
-        rows = [(tensors.updates[i], tensors.params[i], slots[i]) for i in members]
+        row = [(tensors.updates[i], tensors.params[i], slots[i]) for i in members]
         try:
-            results = _call(segment.program, shared, rows, out_dtype)
+            results = _call(segment.program, shared, row, out_dtype)
         except Exception as error:
             error.add_note(f"while updating {list(errors.paths(updates))[members[0]]}")
             raise
@@ -261,38 +256,34 @@ def _run_leafwise(
     return tensors._replace(updates=[out for out, _ in outs])
 
 
-MOST_AT_ONCE = 32
-"""Tensors in one call while tracing: more would trace no faster."""
+ROWS = (32, 8, 1)
+"""Lengths of rows; the traces of a GPT, with a dozen tensors of each shape, are quickest with these."""
 
 
 def _jobs(
     batch: bool, tensors: Tensors, slots: list[Any], final: bool
 ) -> Iterator[tuple[int, Any, list[int]]]:
-    """The tensors that go into one call, with their variant and the dtype of the result.
-
-    A batched rule takes all that are alike. Other rules take one by one where the call runs at once,
-    and many of a shape where it is traced: to stage a call costs the same for one tensor as for many.
-    """
-    tracing = any(isinstance(grad, Tracer) for grad in tensors.updates)
-    alike: dict[Any, list[int]] = {}
-    for i, grad in enumerate(tensors.updates):
-        if grad is None:
-            continue
-        kind: Any = grad.shape if tracing else i
-        if batch:
-            kind = tuple((x.shape, x.dtype) for x in jax.tree.leaves((grad, tensors.params[i], slots[i])))
-        key = (tensors.which[i], tensors.dtypes[i] if final else None, kind)
-        alike.setdefault(key, []).append(i)
-    for (variant, out_dtype, _), members in alike.items():
-        size = len(members) if batch else MOST_AT_ONCE
-        for start in range(0, len(members), size):
-            yield variant, out_dtype, members[start : start + size]
+    """The tensors that go into one call, with their variant and the dtype of the result."""
+    dtypes = tensors.dtypes if final else [None] * len(tensors.dtypes)
+    kinds = list(zip(tensors.which, dtypes, strict=True))
+    for members in _alike(tensors, slots, kinds) if batch else rows(tensors.updates, kinds, ROWS):
+        yield *kinds[members[0]], members
 
 
-def _call(program: Program, shared: tuple[Any, ...], rows: list[Any], out_dtype: Any) -> list[Any]:
-    if len(rows) == 1:
-        return [program.one(*shared, *rows[0], out_dtype=out_dtype)]
-    return program.many(*shared, *map(list, zip(*rows, strict=True)), out_dtype=out_dtype)
+def _alike(tensors: Tensors, slots: list[Any], kinds: list[Any]) -> list[list[int]]:
+    """The tensors that can be stacked: of one shape and dtype throughout."""
+    groups: dict[Any, list[int]] = {}
+    for i, (grad, param) in enumerate(zip(tensors.updates, tensors.params, strict=True)):
+        if grad is not None:
+            avals = [(x.shape, x.dtype) for x in jax.tree.leaves((grad, param, slots[i]))]
+            groups.setdefault((kinds[i], *avals), []).append(i)
+    return list(groups.values())
+
+
+def _call(program: Program, shared: tuple[Any, ...], row: list[Any], out_dtype: Any) -> list[Any]:
+    if len(row) == 1:
+        return [program.one(*shared, *row[0], out_dtype=out_dtype)]
+    return program.many(*shared, *map(list, zip(*row, strict=True)), out_dtype=out_dtype)
 
 
 def _keep_books(segment: Segment, states: Sequence[State]) -> tuple[Any, Any]:

@@ -9,17 +9,19 @@ parts apart; they live in ``gradtx.torch``.
 """
 
 import math
+from functools import reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from gradtx.core.rows import PerTensor
 from gradtx.core.types import Array, Scalar
 
 
 def abs_sq(x: Array) -> Array:
     """|x|², real also for complex x."""
-    return (x.conj() * x).real if jnp.iscomplexobj(x) else x * x
+    return (x.conj() * x).real if jnp.iscomplexobj(x) else jax.lax.square(x)
 
 
 @jax.custom_jvp
@@ -46,15 +48,15 @@ def rms(x: Array) -> Array:
     return sqrt(jnp.sum(abs_sq(x)) / max(x.size, 1))
 
 
-@jax.jit
+@PerTensor
 def _sum_of_squares(x: Array) -> Array:
-    return jnp.sum(abs_sq(x.astype(at_least_float32(x.dtype))))
+    return jnp.sum(abs_sq(cast(x, at_least_float32(x.dtype))))
 
 
 def global_norm(tree: Any) -> Array:
     """The Euclidean norm over all leaves of a tree, in at least float32."""
-    squares = [_sum_of_squares(x) for x in jax.tree.leaves(tree)]
-    return sqrt(sum(squares[1:], squares[0])) if squares else jnp.zeros([], jnp.float32)
+    squares = _sum_of_squares([[jnp.asarray(x) for x in jax.tree.leaves(tree)]])
+    return sqrt(reduce(jnp.add, squares)) if squares else jnp.zeros([], jnp.float32)
 
 
 def at_least_float32(*dtypes: Any) -> Any:
@@ -63,6 +65,12 @@ def at_least_float32(*dtypes: Any) -> Any:
     for dtype in dtypes:
         result = jnp.promote_types(result, dtype)
     return result
+
+
+def cast(x: Array, dtype: Any) -> Array:
+    """x in this dtype, strongly typed; x itself if it is so already, for tracing is not free."""
+    weak = getattr(x, "weak_type", False)  # a NumPy array has none
+    return x if x.dtype == dtype and not weak else jax.lax.convert_element_type(x, dtype)
 
 
 def decay_towards(old: Array, new: Array, decay: Scalar) -> Array:
@@ -106,14 +114,15 @@ def safe_increment(count: Array) -> Array:
     return jnp.where(count < largest, count + 1, largest).astype(count.dtype)
 
 
-@jax.jit
+@PerTensor
 def _times(x: Array, factor: Array) -> Array:
-    return (x * factor.astype(x.real.dtype)).astype(x.dtype)
+    return cast(x * factor.astype(x.real.dtype), x.dtype)
 
 
 def scale_tree(tree: Any, factor: Array) -> Any:
     """Every leaf of a tree times one scalar, in the dtypes of the leaves."""
-    return jax.tree.map(lambda x: _times(x, factor), tree)
+    leaves, treedef = jax.tree.flatten(tree)
+    return treedef.unflatten(_times([leaves], factor))
 
 
 def random_normal_like(key: Array, tree: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, safe_increment
+from gradtx.core.numerics import at_least_float32, cast, safe_increment
 from gradtx.core.types import Array
 from gradtx.core.value import Value, unflatten
 
@@ -27,8 +27,7 @@ class Dynamic:
 class Program:
     """Consecutive leafwise stages, compiled: as a function of one tensor, and of many.
 
-    `many` maps the rules over a stack if they ask for it. Otherwise it is a row of calls of `one`, for
-    tracing: to stage one call of a known function costs the same for one tensor as for thirty.
+    `many` maps the rules over a stack if they ask for it; otherwise it is a row of calls of `one`.
     """
 
     def __init__(self, templates: tuple[Value, ...], batch: bool):
@@ -66,8 +65,8 @@ class Program:
         out_dtype: Any = None,
     ) -> tuple[Array, list[dict[str, Array]]]:
         dtype = at_least_float32(grad.dtype) if param is None else at_least_float32(grad.dtype, param.dtype)
-        known = {"param": None if param is None else param.astype(dtype), **extra}
-        x, new_slots = grad.astype(dtype), []
+        known = {"param": None if param is None else cast(param, dtype), **extra}
+        x, new_slots = cast(grad, dtype), []
         for stage, scheduled, step, old in zip(self._stages(dynamic), numbers, steps, slots, strict=True):
             x, new = _apply_rule(stage, scheduled, {**known, "step": step}, x, old)
             if x.shape != grad.shape:
@@ -75,7 +74,7 @@ class Program:
                     f"{stage.name}: returned shape {x.shape} for an update of shape {grad.shape}"
                 )
             new_slots.append(new)
-        return x.astype(out_dtype or dtype), new_slots
+        return cast(x, out_dtype or dtype), new_slots
 
     def _row(self, *shared_and_rows: Any, out_dtype: Any = None) -> list[Any]:
         *shared, grads, params, slots = shared_and_rows
@@ -101,7 +100,7 @@ def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 def _apply_rule(stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slots: Any) -> Any:
     rule = stage.rule_at(scheduled)
-    wide = {name: slot.astype(compute_dtype(slot.dtype)) for name, slot in slots.items()}
+    wide = {name: cast(slot, compute_dtype(slot.dtype)) for name, slot in slots.items()}
     known = {**known, **wide}
     given = {name: known[name] for name in rule.names[1:] if name in known}
     out = rule.update(x, **given)
@@ -118,7 +117,7 @@ def _apply_rule(stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slo
                 f"{stage.name}: {name} has shape {slot.shape}, and shape {new[name].shape} after an update "
                 f"of shape {x.shape}"
             )
-    return x, {name: new[name].astype(slot.dtype) for name, slot in slots.items()}
+    return x, {name: cast(new[name], slot.dtype) for name, slot in slots.items()}
 
 
 def compute_dtype(dtype: Any) -> Any:
