@@ -7,7 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from flax import nnx
+
 import gradtx
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(nnx, "as_pure"), reason="the demo is for a Flax that has nnx.as_pure; the library is not"
+)
 
 ROOT = Path(__file__).parent.parent
 STEPS = 250

@@ -270,7 +270,9 @@ def join(part: Part, leaves: Iterator[Any]) -> Any:
             children = [join(child, leaves) for child in parts]
             if kind is dict:
                 return dict(zip(keys, children, strict=True))
-            return kind(children) if kind in (list, tuple) else jax.tree.unflatten(kind, children)
+            if kind is list or kind is tuple:  # by identity: a treedef cannot be compared with a type
+                return kind(children)
+            return jax.tree.unflatten(kind, children)
     raise TypeError(f"not a part of a recorded call: {part!r}")
 
 
