@@ -37,7 +37,7 @@ def apply_updates(params: Params, updates: Updates) -> Params:
         if param is None or update is None:
             beside[i] = None
         elif jnp.shape(param) != jnp.shape(update):
-            path = list(errors.paths(params))[i]
+            path = errors.path_of(params, i)
             shapes = jnp.shape(param), jnp.shape(update)
             raise errors.another_shape("apply_updates", path, "the param", shapes[0], "the update", shapes[1])
         else:

@@ -27,6 +27,11 @@ def paths(tree: Any) -> dict[str, Any]:
     return {keystr(path): leaf for path, leaf in leaves}
 
 
+def path_of(tree: Any, i: int) -> str:
+    """The path of the i-th leaf of a tree, None counted as one."""
+    return list(paths(tree))[i]
+
+
 def another_structure(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> ValueError:
     """The error for two trees that should have the same structure."""
     paths_a, paths_b = paths(tree_a), paths(tree_b)

@@ -173,7 +173,7 @@ def _flatten(name: str, updates: Updates, params: Params | None, which: Sequence
         if not hasattr(param, "dtype"):
             param = beside[i] = jnp.asarray(param)
         if grad.shape != param.shape:
-            path = list(errors.paths(updates))[i]
+            path = errors.path_of(updates, i)
             raise errors.another_shape(name, path, "the update", grad.shape, "the param", param.shape)
         dtypes.append(jnp.promote_types(grad.dtype, param.dtype))
     return Tensors(leaves, beside, dtypes, treedef, which or [0] * len(leaves))
@@ -190,7 +190,7 @@ def _match(name: str, treedef: Any, updates: Updates, other: Any, what: str = "p
 def _check_inexact(name: str, tree: Any, i: int, leaf: Any) -> None:
     dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
     if not jnp.issubdtype(dtype, jnp.inexact):
-        raise errors.not_inexact(name, list(errors.paths(tree))[i], dtype)
+        raise errors.not_inexact(name, errors.path_of(tree, i), dtype)
 
 
 def _run_treewise(
@@ -244,7 +244,7 @@ def _run_leafwise(
         try:
             results = _call(segment.program, shared, row, out_dtype)
         except Exception as error:
-            error.add_note(f"while updating {list(errors.paths(updates))[members[0]]}")
+            error.add_note(f"while updating {errors.path_of(updates, members[0])}")
             raise
         for i, result in zip(members, results, strict=True):
             outs[i] = result
@@ -306,7 +306,7 @@ def _columns(stage: Stage, state: State, tensors: Tensors, updates: Updates) -> 
         column = _match(stage.name, tensors.treedef, updates, getattr(holder, name), f"the state's {name}")
         for i, (grad, slot) in enumerate(zip(tensors.updates, column, strict=True)):
             if grad is not None and slot is None:
-                path = list(errors.paths(updates))[i]
+                path = errors.path_of(updates, i)
                 raise ValueError(
                     f"{stage.name}: {path}: there is an update, but the state was made without this param"
                 )

@@ -55,6 +55,6 @@ def _rows(
         last = stage.numbers_at(None if count is None else jnp.maximum(count - 1, 0))
         after = stage.numbers_at(count)
         name = unique(stage.name, seen)
-        for argument in sorted(stage.factory.numeric, key=list(stage.arguments).index):
-            if after[argument] is not None:
+        for argument in stage.arguments:
+            if argument in stage.factory.numeric and after[argument] is not None:
                 yield name, argument, last[argument], after[argument]

@@ -127,6 +127,10 @@ class GradientTransformation(Value):
             if key == "inner":
                 check_transformation(self.name, key, argument)
 
+    def rule_at(self, scheduled: Mapping[str, Any]) -> Rule:
+        """For a primitive: what its body returns, with these numbers in place of its schedules."""
+        return Rule(self.factory.body(**{**self.arguments, **scheduled}))
+
     @property
     def stages(self) -> tuple[Stage, ...]:
         """The primitives that it consists of, in order."""
@@ -186,10 +190,6 @@ class Leafwise(GradientTransformation):
     def batch(self) -> bool:
         """Whether the rule runs once for all tensors of one shape."""
         return self.options["batch"]
-
-    def rule_at(self, scheduled: Mapping[str, Any]) -> Rule:
-        """The rule with these numbers in place of its schedules."""
-        return Rule(self.factory.body(**{**self.arguments, **scheduled}))
 
     @cached_property
     def rule(self) -> Rule:
@@ -267,10 +267,6 @@ class Treewise(GradientTransformation):
 
     leafwise = False
     batch = False
-
-    def rule_at(self, scheduled: Mapping[str, Any]) -> Rule:
-        """The two functions with these numbers in place of its schedules."""
-        return Rule(self.factory.body(**{**self.arguments, **scheduled}))
 
     @cached_property
     def rule(self) -> Rule:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.numerics import safe_increment
+from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import GradientTransformation, treewise
 from gradtx.core.types import Array, NonNegative, State
 
@@ -57,21 +58,22 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNe
     return init, update
 
 
-@jax.jit
+@PerTensor
 def _finite(x: Array) -> Array:
     return jnp.all(jnp.isfinite(x))
 
 
 def all_finite(tree: Any) -> Array:
     """Whether every number of every leaf is finite; true for an empty tree."""
-    return jnp.all(jnp.array([_finite(x) for x in jax.tree.leaves(tree)], dtype=bool))
+    return jnp.all(jnp.array(_finite([jax.tree.leaves(tree)]), dtype=bool))
 
 
-@jax.jit
-def _where(condition: Array, a: Array, b: Array) -> Array:
+@PerTensor
+def _where(a: Array, b: Array, condition: Array) -> Array:
     return jnp.where(condition, a, b)
 
 
 def select_tree(condition: Array, a: Any, b: Any) -> Any:
     """Of two trees of one structure, a if the condition holds, else b."""
-    return jax.tree.map(lambda x, y: _where(condition, x, y), a, b)
+    leaves, treedef = jax.tree.flatten(a)
+    return treedef.unflatten(_where([leaves, treedef.flatten_up_to(b)], condition))
