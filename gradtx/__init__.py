@@ -10,6 +10,9 @@ Small gradient transformations chain into any optimizer::
 
 from importlib.metadata import version as _version
 
+# torch: PyTorch's names, defaults and numbers
+from gradtx import torch as torch
+
 # core: values, the three kinds, running them
 from gradtx.core import tree as tree
 from gradtx.core.apply import apply_updates as apply_updates
@@ -79,6 +82,7 @@ from gradtx.schedules import warmup_exponential_decay_schedule as warmup_exponen
 # transforms: primitives, and their states
 from gradtx.transforms.accumulation import ApplyEvery as ApplyEvery
 from gradtx.transforms.accumulation import apply_every as apply_every
+from gradtx.transforms.adaptive import ScaleByAdaDeltaState as ScaleByAdaDeltaState
 from gradtx.transforms.adaptive import ScaleByAdamState as ScaleByAdamState
 from gradtx.transforms.adaptive import ScaleByAmsgradState as ScaleByAmsgradState
 from gradtx.transforms.adaptive import ScaleByRmsState as ScaleByRmsState
@@ -86,7 +90,9 @@ from gradtx.transforms.adaptive import ScaleByRmsWithCountState as ScaleByRmsWit
 from gradtx.transforms.adaptive import ScaleByRssState as ScaleByRssState
 from gradtx.transforms.adaptive import ScaleByRStdDevState as ScaleByRStdDevState
 from gradtx.transforms.adaptive import ScaleByRStdDevWithCountState as ScaleByRStdDevWithCountState
+from gradtx.transforms.adaptive import scale_by_adadelta as scale_by_adadelta
 from gradtx.transforms.adaptive import scale_by_adam as scale_by_adam
+from gradtx.transforms.adaptive import scale_by_adamax as scale_by_adamax
 from gradtx.transforms.adaptive import scale_by_amsgrad as scale_by_amsgrad
 from gradtx.transforms.adaptive import scale_by_rms as scale_by_rms
 from gradtx.transforms.adaptive import scale_by_rss as scale_by_rss
@@ -117,7 +123,9 @@ from gradtx.transforms.scaling import scale_by_schedule as scale_by_schedule
 from gradtx.transforms.scaling import scale_by_trust_ratio as scale_by_trust_ratio
 from gradtx.transforms.scaling import set_to_zero as set_to_zero
 from gradtx.transforms.sign import ScaleByLionState as ScaleByLionState
+from gradtx.transforms.sign import ScaleByRpropState as ScaleByRpropState
 from gradtx.transforms.sign import scale_by_lion as scale_by_lion
+from gradtx.transforms.sign import scale_by_rprop as scale_by_rprop
 from gradtx.transforms.sign import scale_by_sign as scale_by_sign
 
 # wrappers: when, where and with which numbers another transformation runs

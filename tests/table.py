@@ -22,6 +22,7 @@ class Row:
         in_optax: whether `make(optax)` is the same transformation.
         supports_complex: whether complex tensors are defined for it.
         is_data: whether its arguments are all data; a function has no form in a config.
+        like_torch: whether its state has the dtype of half-precision params, as in PyTorch.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Row:
     in_optax: bool = True
     supports_complex: bool = True
     is_data: bool = True
+    like_torch: bool = False
 
     def __call__(self) -> gradtx.GradientTransformation:
         return self.make(gradtx)
@@ -89,7 +91,16 @@ PRIMITIVES = [
     Row("scale_by_stddev", lambda x: x.scale_by_stddev(), lambda: f.stddev()),
     Row("scale_by_stddev-debiased", lambda x: x.scale_by_stddev(initial_scale=0.1, bias_correction=True)),
     Row("scale_by_rss", lambda x: x.scale_by_rss(), lambda: f.adagrad()),
+    Row("scale_by_adamax", lambda x: x.scale_by_adamax(), lambda: f.adamax()),
+    Row("scale_by_adadelta", lambda x: x.scale_by_adadelta(), lambda: f.adadelta()),
     Row("scale_by_sign", lambda x: x.scale_by_sign(), lambda: f.sign()),
+    Row(
+        "scale_by_rprop",
+        lambda x: x.scale_by_rprop(0.1, max_step_size=0.2),
+        lambda: f.rprop(0.1, largest=0.2),
+        in_optax=False,  # Optax returns each update one step late
+        supports_complex=False,
+    ),
     Row("scale_by_lion", lambda x: x.scale_by_lion(), lambda: f.lion()),
     Row("scale_by_lion-smooth", lambda x: x.scale_by_lion(mode="smooth", smooth_beta=2.0)),
     Row("scale_by_lion-refined", lambda x: x.scale_by_lion(mode="refined")),
@@ -198,4 +209,33 @@ RECIPES = [
     Row("lion", lambda x: x.lion(0.1), lambda: f.then(f.lion(), f.decay(1e-3), down)),
 ]
 
-ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES]
+
+def torch_row(name: str, supports_complex: bool = True, **options: Any) -> Row:
+    """A function of `gradtx.torch.optim`; PyTorch itself is its oracle, in tests/torch_parity."""
+    shown = ",".join(f"{option}={x}" for option, x in options.items())
+    return Row(
+        f"torch.{name}-{shown}" if shown else f"torch.{name}",
+        lambda x: getattr(x.torch.optim, name)(**options),
+        in_optax=False,
+        supports_complex=supports_complex,
+        like_torch=True,
+    )
+
+
+TORCH = [
+    torch_row("sgd", momentum=0.9, weight_decay=0.1, nesterov=True),
+    torch_row("sgd", momentum=0.9, dampening=0.5, maximize=True),
+    torch_row("adam", weight_decay=0.1, amsgrad=True),
+    torch_row("adamw"),
+    torch_row("adamax"),
+    torch_row("nadam"),
+    torch_row("radam"),
+    torch_row("rmsprop", centered=True, momentum=0.9),
+    torch_row("rprop"),
+    torch_row("adagrad", lr_decay=0.1),
+    torch_row("adadelta"),
+    torch_row("asgd", t0=1.0),
+    torch_row("adafactor", supports_complex=False),
+]
+
+ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *TORCH]

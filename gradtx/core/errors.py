@@ -21,6 +21,11 @@ def is_none(x: Any) -> bool:
     return x is None
 
 
+def is_sparse(x: Any) -> bool:
+    """Whether x is a sparse matrix (BCOO), which is one tensor though it is a pytree."""
+    return hasattr(x, "todense")
+
+
 def paths(tree: Any) -> dict[str, Any]:
     """Every leaf of a tree by its path as an error prints it, ``['layer1']['w']``; None is a leaf."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
@@ -55,6 +60,15 @@ def another_structure(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> Va
 def another_shape(name: str, path: str, a: str, shape_a: Any, b: str, shape_b: Any) -> ValueError:
     """The error for two tensors that should have the same shape."""
     return ValueError(f"{name}: {path}: {a} has shape {tuple(shape_a)}, {b} has shape {tuple(shape_b)}")
+
+
+def not_real(name: str, path: str = "") -> RuntimeError:
+    """The error for a complex tensor where only real ones are defined."""
+    where = f" at {path}" if path else ""
+    return RuntimeError(
+        f"{name} does not support complex parameters; there is one{where}: "
+        "optimise its real and imaginary parts as two params"
+    )
 
 
 def not_inexact(name: str, path: str, dtype: Any) -> TypeError:

@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
-from gradtx.core.errors import is_none
-from gradtx.core.numerics import at_least_float32, cast
+from gradtx.core.errors import is_none, is_sparse
+from gradtx.core.numerics import as_real, at_least_float32, cast
 from gradtx.core.program import Program, Segment, Stage, compute_dtype
 from gradtx.core.rows import rows
 from gradtx.core.rule import StateMismatch, StateType
@@ -62,27 +62,39 @@ def _init_leafwise(stage: Stage, params: Params, leaves: list[Any], treedef: Any
     for i, param in enumerate(leaves):
         if param is not None:
             _check_inexact(stage.name, params, i, param)
-        per_leaf.append({} if param is None or make is None else _init_slots(make, param))
+            if stage.real_only and jnp.iscomplexobj(param):
+                raise errors.not_real(stage.name, errors.path_of(params, i))
+        per_leaf.append({} if param is None or make is None else _init_slots(make, param, stage.like_torch))
+        if stage.like_torch and "count" in kind.slots and param is not None:
+            per_leaf[-1] = {**per_leaf[-1], "count": _zero(abstract)}
     for row in per_leaf:
         if row and row.keys() != set(kind.slots):
             raise ValueError(
                 f"{stage.name}: init returned the slots {sorted(row)}; its state has {sorted(kind.slots)}"
             )
     slots = {name: treedef.unflatten([row.get(name) for row in per_leaf]) for name in kind.slots}
-    zero = jax.ShapeDtypeStruct((), jnp.int32) if abstract else jnp.zeros([], jnp.int32)
-    count = {"count": zero} if kind.counts else {}
+    count = {"count": _zero(abstract)} if kind.counts else {}
     if kind.wrapped:
         return kind.cls(**count, inner_state=stage.options["state"](**slots))
     return kind.cls(**slots, **count)
 
 
-def _init_slots(make: Callable[..., Any], param: Any) -> Mapping[str, Any]:
+def _zero(abstract: bool) -> Any:
+    return jax.ShapeDtypeStruct((), jnp.int32) if abstract else jnp.zeros([], jnp.int32)
+
+
+def _init_slots(make: Callable[..., Any], param: Any, like_torch: bool) -> Mapping[str, Any]:
+    seen_as = as_real if like_torch else _widened
     if isinstance(param, jax.ShapeDtypeStruct):
-        wide = jax.ShapeDtypeStruct(param.shape, compute_dtype(param.dtype))
-        return {name: _sharded_like(param, slot) for name, slot in jax.eval_shape(make, wide).items()}
+        shapes = jax.eval_shape(lambda param: make(seen_as(param)), param)
+        return {name: _sharded_like(param, slot) for name, slot in shapes.items()}
     param = jnp.asarray(param)
-    slots = make(cast(param, compute_dtype(param.dtype)))
+    slots = make(seen_as(param))
     return {name: _fresh(jnp.asarray(slot), alien=slot is param) for name, slot in slots.items()}
+
+
+def _widened(param: Any) -> Any:
+    return cast(param, compute_dtype(param.dtype))
 
 
 def _sharded_like(param: Any, slot: Any) -> Any:
@@ -158,7 +170,7 @@ def _unpack(tx: Transformation, updates: Updates, state: State) -> list[State]:
 
 
 def _flatten(name: str, updates: Updates, params: Params | None, which: Sequence[int] | None) -> Tensors:
-    leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
+    leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None or is_sparse(x))
     leaves = [leaf if leaf is None or hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves]
     beside: list[Any] = _match(name, treedef, updates, params) if params is not None else [None] * len(leaves)
     dtypes = []

@@ -38,6 +38,18 @@ def _sqrt_jvp(primals: Any, tangents: Any) -> Any:
     return y, jnp.where(positive, 0.5 / jnp.where(positive, y, 1), 0) * dx
 
 
+def as_real(x: Any) -> Any:
+    """A complex tensor as a real one with a last axis of 2, (real, imaginary); others as they are."""
+    if x is None or not jnp.iscomplexobj(x):
+        return x
+    return jnp.stack([x.real, x.imag], axis=-1)
+
+
+def as_complex(x: Array) -> Array:
+    """The complex tensor of which `as_real` made x."""
+    return jax.lax.complex(x[..., 0], x[..., 1])
+
+
 def norm(x: Array) -> Array:
     """The Euclidean norm of all entries, differentiable at 0."""
     return sqrt(jnp.sum(abs_sq(x)))
@@ -79,7 +91,17 @@ def decay_towards(old: Array, new: Array, decay: Scalar) -> Array:
     Two weights that are rounded apart do not add up to 1, and the average drifts off by their error
     over 1 − decay: in float32 and for decay 0.999, 1e-5 after 2000 noisy values, against 1e-6 here.
     """
-    return old + (1 - decay) * (new - old)
+    return between(old, new, decay, 1 - decay)
+
+
+def between(old: Array, new: Array, kept: Scalar, taken: Scalar) -> Array:
+    """kept·old + taken·new, where the two weights are 1 together: a step from the nearer end.
+
+    So the result is old or new to the last digit where one of the weights is 0.
+    """
+    if isinstance(kept, float | int):
+        return old + taken * (new - old) if kept >= 0.5 else new + kept * (old - new)
+    return jnp.where(kept >= 0.5, old + taken * (new - old), new + kept * (old - new))
 
 
 def debias(moment: Array, decay: Scalar, step: Array) -> Array:
@@ -106,6 +128,37 @@ def _one_minus_power_jvp(primals: Any, tangents: Any) -> Any:
     base, exponent = primals
     dbase, _ = tangents
     return _one_minus_power(base, exponent), -exponent * base ** (exponent - 1) * dbase
+
+
+# Of 1/q + 1/log(1 − q) in powers of q (Gregory's numbers), and of x/(eˣ − 1) − 1 + x/2 in powers of x².
+_GREGORY = (1 / 2, 1 / 12, 1 / 24, 19 / 720, 3 / 160, 863 / 60480, 275 / 24192, 33953 / 3628800)
+_GREGORY += (8183 / 1036800, 3250433 / 479001600, 4671 / 788480, 13695779093 / 2615348736000)
+_BERNOULLI = (0, 1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 / 1307674368000)
+
+
+def averaged_length(decay: Scalar, step: Array) -> Array:
+    """How many values the debiased moving average of so many holds: 2/(1−b) − 1 − 2t·bᵗ/(1 − bᵗ).
+
+    For b near 1 these are differences of large numbers: in float32, nothing right is left of them. With
+    q = 1 − b, l = −log b and x = t·l it is 2(1/q − 1/l) − 1 + t − 2/l·(x/(eˣ − 1) − 1 + x/2), whose
+    parentheses are taken from their series where they cancel.
+    """
+    q = jnp.asarray(1 - decay, step.dtype)
+    rate = -jnp.log1p(-jnp.minimum(q, 1 - jnp.finfo(step.dtype).eps))
+    x = step * rate
+    offset = jnp.where(q < 0.1, jnp.polyval(jnp.asarray(_GREGORY[::-1], q.dtype), q), 1 / q - 1 / rate)
+    series = jnp.polyval(jnp.asarray(_BERNOULLI[::-1], q.dtype), x * x)
+    bend = jnp.where(x < 0.5, series, x / jnp.expm1(x) - 1 + x / 2)
+    return 2 * offset - 1 + step - 2 / rate * bend
+
+
+def rounded(x: Array) -> Array:
+    """x as its dtype holds it: the compiler must not fuse this product into the sum that follows.
+
+    A fused multiply-add rounds once where the formula rounds twice; over many steps from a param that is
+    large beside its steps, the two drift apart by the param's last digit each time.
+    """
+    return jnp.where(x == x, x, jnp.nan)  # true but for NaN, which no compiler may assume away
 
 
 def safe_increment(count: Array) -> Array:

@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, cast, safe_increment
+from gradtx.core import errors
+from gradtx.core.numerics import as_complex, as_real, at_least_float32, cast, safe_increment
 from gradtx.core.types import Array
 from gradtx.core.value import Value, unflatten
 
@@ -99,12 +100,21 @@ def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def _apply_rule(stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slots: Any) -> Any:
+    if stage.real_only and jnp.iscomplexobj(x):
+        raise errors.not_real(stage.name)
     rule = stage.rule_at(scheduled)
     wide = {name: cast(slot, compute_dtype(slot.dtype)) for name, slot in slots.items()}
     known = {**known, **wide}
+    counted, in_pairs = {}, stage.like_torch and jnp.iscomplexobj(x)
+    if stage.like_torch and "count" in slots:
+        known["step"] = safe_increment(slots["count"])
+        counted = {"count": known["step"]}
+    if in_pairs:
+        x, known["param"] = as_real(x), as_real(known["param"])
     given = {name: known[name] for name in rule.names[1:] if name in known}
     out = rule.update(x, **given)
     x, new = out if isinstance(out, tuple) else (out, {})
+    x, new = as_complex(x) if in_pairs else x, {**new, **counted}
     if new.keys() != slots.keys():
         raise ValueError(
             f"{stage.name}: update returned the slots {sorted(new)}; its state has {sorted(slots)}"

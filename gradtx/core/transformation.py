@@ -191,6 +191,16 @@ class Leafwise(GradientTransformation):
         """Whether the rule runs once for all tensors of one shape."""
         return self.options["batch"]
 
+    @property
+    def like_torch(self) -> bool:
+        """Whether its state is kept as PyTorch keeps it."""
+        return self.options["like_torch"]
+
+    @property
+    def real_only(self) -> bool:
+        """Whether its rule is not defined for complex tensors."""
+        return self.options["real_only"]
+
     @cached_property
     def rule(self) -> Rule:
         """The rule before the first update: its `init`, and what its `update` names."""
@@ -200,6 +210,9 @@ class Leafwise(GradientTransformation):
     def state_type(self) -> StateType:
         """The layout of its state."""
         plain, counted = self.options["state"], self.options["counted"]
+        if self.like_torch:
+            cls = ScheduledState if self.schedules else plain
+            return StateType(cls, plain._fields, counts=cls is not plain, wrapped=cls is not plain)
         slots = tuple(name for name in plain._fields if name != "count")
         if "count" in plain._fields:
             return StateType(plain, slots, counts=True)
@@ -225,7 +238,13 @@ class Leafwise(GradientTransformation):
 
 
 def leafwise(
-    *, state: type = EmptyState, counted: type | None = None, batch: bool = False, name: str | None = None
+    *,
+    state: type = EmptyState,
+    counted: type | None = None,
+    batch: bool = False,
+    like_torch: bool = False,
+    real_only: bool = False,
+    name: str | None = None,
 ) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]:
     """Make a factory of a formula on one tensor.
 
@@ -242,6 +261,11 @@ def leafwise(
             it names ``step`` or because a number is scheduled. Default: a `ScheduledState`.
         batch: whether to run once for all tensors of one shape, by `jax.vmap` over their stack; for
             rules made of matrix products or decompositions.
+        like_torch: whether to keep the state as PyTorch does: the field ``count`` is a slot too, so
+            that each tensor counts its own updates (one without a gradient counts none); slots have
+            the dtype of the param, also half precision; and the rule sees a complex tensor as a real
+            one with a last axis of 2.
+        real_only: whether to refuse complex tensors.
         name: the name in `repr`, errors and states. Default: the function's.
 
     Example:
@@ -256,7 +280,8 @@ def leafwise(
         >>> print(updates["w"])
         -4.0
     """
-    return lambda body: register(body, Leafwise, name=name, state=state, counted=counted, batch=batch)
+    options = dict(state=state, counted=counted, batch=batch, like_torch=like_torch, real_only=real_only)
+    return lambda body: register(body, Leafwise, name=name, **options)
 
 
 # --- treewise ---------------------------------------------------------------------------------------

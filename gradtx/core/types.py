@@ -22,9 +22,13 @@ whole params, or a tree (see :mod:`gradtx.core.select`)."""
 
 
 class Interval(NamedTuple):
-    """The domain of a numeric argument, as written in papers: ``Interval("[0, 1)")``."""
+    """The domain of a numeric argument, as written in papers: ``Interval("[0, 1)")``.
+
+    complaint: how an error about a number outside begins, with ``{}`` for the number.
+    """
 
     text: str
+    complaint: str = ""
 
     def holds(self, number: float) -> bool:
         """Whether a number lies in it."""
@@ -33,9 +37,26 @@ class Interval(NamedTuple):
         below = number < high if self.text[-1] == ")" else number <= high
         return above and below
 
+    def error(self, name: str, number: Any) -> str:
+        """What is said of a number outside, given as the argument of this name."""
+        if self.complaint:
+            return f"{self.complaint.format(number)}; {name} must lie in {self.text}"
+        return f"{name} must lie in {self.text}, got {number!r}"
+
 
 class _Static(NamedTuple):
     """Marks an argument whose number chooses structure and therefore cannot be traced."""
+
+
+class _OffAtZero(NamedTuple):
+    """Marks a number whose 0 leaves a part out: that 0 is a choice, every other value a number."""
+
+
+class Off(int):
+    """The 0 that leaves a part out; it prints and computes as 0."""
+
+
+OFF = Off(0)
 
 
 # A callable is resolved before a body sees its argument, so the body may compute with it: the Any
@@ -52,6 +73,9 @@ Decay = Annotated[ScalarOrSchedule, Interval("[0, 1)")]
 """The share of the old value that a moving average keeps, or a schedule of it."""
 Static = Annotated[T, _Static()]
 """An argument that chooses structure: it stays a Python value, and a change of it recompiles."""
+OffAtZero = Annotated[T, _OffAtZero()]
+"""A number that switches something on, momentum or weight decay: with 0 there is no such part, and no
+state of it. The body is handed `OFF` then; traced numbers and schedules are always on."""
 
 Schedule: TypeAlias = Callable[[Any], Scalar]
 """A function of the count of updates so far (0 for the first update)."""

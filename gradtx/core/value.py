@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.core.types import Interval, _Static
+from gradtx.core.types import OFF, Interval, _OffAtZero, _Static
 
 V = TypeVar("V", bound="Value")
 
@@ -397,14 +397,20 @@ class Factory:
         for name, argument in arguments.items():
             argument = canonical(self.kind.adopt(argument))
             self._check(name, argument)
+            if self._is_off(name, argument):
+                argument = OFF
             static = any(isinstance(mark, _Static) for mark in self.marks[name])
-            chooses = static and not callable(argument)
+            chooses = argument is OFF or (static and not callable(argument))
             numbers, part = ([], Choice(_frozen(argument))) if chooses else split(argument)
             parts.append((name, part))
             leaves.extend(numbers)
         value = unflatten(Call(self, tuple(parts)), leaves)
         value.validate()
         return value
+
+    def _is_off(self, name: str, argument: Any) -> bool:
+        marked = any(isinstance(mark, _OffAtZero) for mark in self.marks[name])
+        return marked and is_number(argument) and argument == 0
 
     def _check(self, name: str, argument: Any) -> None:
         for mark in self.marks.get(name, ()):
@@ -419,7 +425,7 @@ class Factory:
                     continue
                 raise TypeError(f"{self.name}: {name} must be a number or a schedule, got {argument!r}")
             if not isinstance(argument, int | float) or not mark.holds(argument):
-                raise ValueError(f"{self.name}: {name} must lie in {mark.text}, got {argument!r}")
+                raise ValueError(f"{self.name}: {mark.error(name, argument)}")
 
     def show(self, arguments: Mapping[str, Any]) -> str:
         """The call as source text."""
@@ -477,7 +483,11 @@ def factory_of(function: Any) -> Factory:
 
 
 def register(
-    body: Callable[..., Any], kind: type[Value], *, name: str | None = None, **options: Any
+    body: Callable[..., Any],
+    kind: type[Value],
+    *,
+    name: str | None = None,
+    **options: Any,
 ) -> Callable[..., Any]:
     """The public function that records calls of `body` as values of `kind`.
 
@@ -494,14 +504,20 @@ def register(
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
         setattr(public, attribute, getattr(body, attribute))
     public.__wrapped__ = body  # type: ignore[attr-defined]  # functions take attributes; inspect reads this one
-    factory = Factory(name or _registered_name(body), name or body.__name__, public, body, kind, options)
+    registered, shown = _names(body)
+    factory = Factory(name or registered, name or shown, public, body, kind, options)
     public.factory = factory  # type: ignore[attr-defined]  # as above: how a function leads to its factory
     FACTORIES[factory.key] = factory
     return public
 
 
-def _registered_name(body: Callable[..., Any]) -> str:
+def _names(body: Callable[..., Any]) -> tuple[str, str]:
+    """The names of a function in configs and in `repr`, where its decorator was told none."""
     module = body.__module__ or "__main__"  # code run by exec has none
-    if module.split(".")[0] == "gradtx" and not module.startswith("gradtx.torch"):
-        return body.__name__
-    return f"{module}.{body.__qualname__}"
+    if module.startswith("gradtx.torch."):
+        # PyTorch's names repeat ours, and their files are not public: torch.optim.adam.
+        name = f"{module.removeprefix('gradtx.').rpartition('.')[0]}.{body.__name__}"
+        return name, name
+    if module.split(".")[0] == "gradtx":
+        return body.__name__, body.__name__
+    return f"{module}.{body.__qualname__}", body.__name__

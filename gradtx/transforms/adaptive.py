@@ -110,6 +110,64 @@ def scale_by_amsgrad(
     return init, update
 
 
+@leafwise(state=ScaleByAdamState)
+def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8):
+    """Adamax's direction: the mean of past gradients over their largest size, which decays.
+
+    mₜ = b1·mₜ₋₁ + (1 − b1)·gₜ,  uₜ = max(b2·uₜ₋₁, |gₜ| + eps); the update is mₜ / (1 − b1ᵗ) / uₜ.
+
+    Args:
+        b1: decay of the mean, in [0, 1).
+        b2: decay of the largest size, in [0, 1).
+        eps: keeps the divisor above 0.
+
+    Source: Kingma and Ba, Adam, arXiv:1412.6980, section 7.1.
+    """
+
+    def init(param):
+        return dict(mu=jnp.zeros_like(param), nu=jnp.zeros_like(param.real))
+
+    def update(grad, mu, nu, step):
+        mu = decay_towards(mu, grad, b1)
+        nu = jnp.maximum(b2 * nu, jnp.abs(grad) + eps)
+        seen = nu > 0
+        return jnp.where(seen, debias(mu, b1, step) / jnp.where(seen, nu, 1), 0), dict(mu=mu, nu=nu)
+
+    return init, update
+
+
+class ScaleByAdaDeltaState(NamedTuple):
+    """e_g, e_x: trees like the params, the mean squares of gradients and of updates."""
+
+    e_g: Params
+    e_x: Params
+
+
+@leafwise(state=ScaleByAdaDeltaState)
+def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6):
+    """AdaDelta's direction: gradients over their root mean square, times that of past updates.
+
+    vₜ = rho·vₜ₋₁ + (1 − rho)·|gₜ|²,  dₜ = √(sₜ₋₁ + eps) / √(vₜ + eps) · gₜ,
+    sₜ = rho·sₜ₋₁ + (1 − rho)·|dₜ|²; the update is dₜ.
+
+    Args:
+        rho: share of the old mean squares that is kept, in [0, 1).
+        eps: added inside both roots; it is what the first updates are made of.
+
+    Source: Zeiler, ADADELTA, arXiv:1212.5701.
+    """
+
+    def init(param):
+        return dict(e_g=jnp.zeros_like(param.real), e_x=jnp.zeros_like(param.real))
+
+    def update(grad, e_g, e_x):
+        e_g = decay_towards(e_g, abs_sq(grad), rho)
+        delta = sqrt(e_x + eps) / sqrt(e_g + eps) * grad
+        return delta, dict(e_g=e_g, e_x=decay_towards(e_x, abs_sq(delta), rho))
+
+    return init, update
+
+
 def divide_by_root(grad: Array, mean_square: Array, eps, eps_in_sqrt: bool) -> Array:
     """grad / √(v + eps), or grad / (√v + eps)."""
     if eps_in_sqrt:

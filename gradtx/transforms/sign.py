@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from gradtx.core.numerics import decay_towards
 from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, Number, Params
+from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Positive
 
 
 @leafwise()
@@ -68,5 +68,50 @@ def scale_by_lion(
     def update(grad, mu):
         direction = directions[mode](decay_towards(mu, grad, b1))
         return direction, dict(mu=decay_towards(mu, grad, b2))
+
+    return init, update
+
+
+class ScaleByRpropState(NamedTuple):
+    """step_sizes, prev_updates: trees like the params, the size of the next step and the last gradient
+    (0 where it had turned)."""
+
+    step_sizes: Params
+    prev_updates: Params
+
+
+@leafwise(state=ScaleByRpropState)
+def scale_by_rprop(
+    learning_rate: Positive,
+    eta_minus: Positive = 0.5,
+    eta_plus: Positive = 1.2,
+    min_step_size: NonNegative = 1e-6,
+    max_step_size: NonNegative = 50.0,
+):
+    """Resilient propagation: every coordinate has its own step size, and only signs of gradients count.
+
+    A step size grows by eta_plus where the gradient kept its sign and shrinks by eta_minus where it
+    turned, within [min_step_size, max_step_size]; the update is sign(gₜ)·step size, and 0 where the
+    gradient has just turned. For full batches, not for noisy gradients.
+
+    Args:
+        learning_rate: the first step size.
+        eta_minus: factor where the gradient turned, in (0, 1).
+        eta_plus: factor where it did not, above 1.
+        min_step_size: lower bound of the step sizes.
+        max_step_size: upper bound of the step sizes.
+
+    Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993.
+    """
+
+    def init(param):
+        return dict(step_sizes=jnp.full_like(param, learning_rate), prev_updates=jnp.zeros_like(param))
+
+    def update(grad, step_sizes, prev_updates):
+        agreement = jnp.sign(grad) * jnp.sign(prev_updates)
+        factor = jnp.where(agreement > 0, eta_plus, jnp.where(agreement < 0, eta_minus, 1))
+        step_sizes = jnp.clip(step_sizes * factor, min_step_size, max_step_size)
+        grad = jnp.where(agreement < 0, 0, grad)
+        return jnp.sign(grad) * step_sizes, dict(step_sizes=step_sizes, prev_updates=grad)
 
     return init, update

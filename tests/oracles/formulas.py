@@ -239,3 +239,55 @@ def accumulated(inner: Update, k: int) -> Update:
         return inner(mean, p)
 
     return update
+
+
+def adamax(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> Update:
+    """Kingma and Ba 2015, section 7.1; with eps as PyTorch and Optax add it."""
+    m, u, t = 0.0, 0.0, 0
+
+    def update(g, p):
+        nonlocal m, u, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        u = np.maximum(b2 * u, np.abs(g) + eps)
+        return m / (1 - b1**t) / u
+
+    return update
+
+
+def adadelta(rho: float = 0.9, eps: float = 1e-6) -> Update:
+    """Zeiler 2012, algorithm 1."""
+    v = s = 0.0
+
+    def update(g, p):
+        nonlocal v, s
+        v = rho * v + (1 - rho) * g**2
+        x = np.sqrt(s + eps) / np.sqrt(v + eps) * g
+        s = rho * s + (1 - rho) * x**2
+        return x
+
+    return update
+
+
+def rprop(
+    first: float, minus: float = 0.5, plus: float = 1.2, least: float = 1e-6, largest: float = 50.0
+) -> Update:
+    """Riedmiller and Braun 1993, without going back; one coordinate after another."""
+    size: np.ndarray | None = None
+    last: np.ndarray | None = None
+
+    def update(g, p):
+        nonlocal size, last
+        if size is None or last is None:
+            size, last = np.full(g.shape, first), np.zeros(g.shape)
+        step, g = np.zeros(g.shape), g.copy()
+        for i in np.ndindex(g.shape):
+            turned = g[i] * last[i] < 0
+            factor = minus if turned else plus if g[i] * last[i] > 0 else 1.0
+            size[i] = min(max(size[i] * factor, least), largest)
+            g[i] = 0.0 if turned else g[i]
+            step[i] = np.sign(g[i]) * size[i]
+        last = g
+        return step
+
+    return update
