@@ -1,0 +1,27 @@
+"""The numbers that PyTorch's optimizers take, with PyTorch's words about those they refuse."""
+
+from typing import Annotated, Any
+
+from gradtx.core.types import Interval, OffAtZero, ScalarOrSchedule
+from gradtx.core.value import is_number
+
+LearningRate = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid learning rate: {}")]
+Epsilon = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid epsilon value: {}")]
+WeightDecay = OffAtZero[Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid weight_decay value: {}")]]
+Momentum = OffAtZero[Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid momentum value: {}")]]
+
+Betas = tuple[Any, Any]
+"""The decays of the first and of the second moment: numbers in [0, 1), or schedules."""
+
+
+def check_betas(name: str, betas: Betas) -> Betas:
+    """The two betas, if they lie in their domain."""
+    for i, beta in enumerate(betas):
+        check(name, f"Invalid beta parameter at index {i}: {beta}", beta, "[0, 1)")
+    return betas
+
+
+def check(name: str, complaint: str, number: Any, domain: str) -> None:
+    """Raise with PyTorch's complaint if this is a number outside of the domain."""
+    if is_number(number) and not Interval(domain).holds(number):
+        raise ValueError(f"{name}: {complaint}; it must lie in {domain}")

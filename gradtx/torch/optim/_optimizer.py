@@ -1,0 +1,419 @@
+"""The stateful optimizer of PyTorch, over a tree of params."""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import errors
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.value import canonical, factory_of
+from gradtx.torch.optim import _params, _slots
+from gradtx.torch.optim._checkpoints import Axes, Order, Reader, StateDict, merged, read_state, turned_back
+from gradtx.torch.optim._closures import is_closure, on_groups, value_and_grad
+from gradtx.torch.optim._params import Place, Tree
+from gradtx.torch.optim._program import Frozen, Named, freeze, run
+
+Groups = Mapping[str, Mapping[str, Any]] | None
+"""Groups by path pattern: the options that differ, ``{r".*bias": {"weight_decay": 0.0}}``."""
+
+
+def arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the locals of a constructor, the hyperparameters."""
+    return {name: x for name, x in given.items() if name not in ("self", "params", "groups", "__class__")}
+
+
+class RemovableHandle:
+    """What registering a hook returns: `remove()` takes the hook away again."""
+
+    _ids = itertools.count()
+
+    def __init__(self, hooks: dict[int, Any], hook: Any):
+        self._hooks, self._id = hooks, next(self._ids)
+        hooks[self._id] = hook
+
+    def remove(self) -> None:
+        """Take the hook away; nothing happens if it is gone already."""
+        self._hooks.pop(self._id, None)
+
+
+class Optimizer:
+    """PyTorch's stateful optimizer: it holds the params, and `step` moves them.
+
+    Each class of this module is one transformation, run as one compiled, donating program; the formulas
+    are those of the functions. Editing a number in `param_groups` takes effect at the next step; the
+    first edit of a number (but ``lr``) compiles once, later ones nothing.
+
+    Args:
+        params: what to optimise:
+
+            - a pytree of arrays, None where there is nothing to optimise;
+            - a Flax nnx module: its `nnx.Param`s, which each step updates in place;
+            - as in PyTorch: a list or iterator of arrays or of ``(name, array)`` pairs, or a list of
+              groups, dicts with ``params`` (any of these) and the options that differ.
+        defaults: the options of groups that do not have their own.
+        groups: groups by path pattern, ``{r".*bias": {"weight_decay": 0.0}}``; the first pattern that
+            matches a param decides, and params that none matches form the last group.
+
+    Attributes:
+        param_groups: a list of dicts: ``params``, the arrays, and every option. Edit the options between
+            steps as you like.
+        defaults: the options given to the constructor.
+
+    Raises:
+        TypeError, ValueError: as PyTorch's, for params and options that make no sense.
+    """
+
+    transformation: Callable[..., GradientTransformation]
+    """The function form."""
+
+    starts_at_once = False
+    """Whether the state exists before the first step."""
+
+    real_only = False
+    """Whether complex params are refused."""
+
+    fixed: Mapping[str, Any] = {}
+    """Options that no state dict changes."""
+
+    def __init__(
+        self,
+        params: Any,
+        defaults: Mapping[str, Any],
+        groups: Groups = None,
+    ):
+        self.defaults = dict(defaults)
+        self.param_groups: list[dict[str, Any]] = []
+        self._trees: list[Tree] = []
+        self._states: list[Any] = []
+        self._seen: list[dict[str, Any]] = []
+        self._transformations: list[GradientTransformation] = []
+        self._changing: frozenset[str] = frozenset({"lr"})
+        self._given: list[Any] = []  # the user's own arrays, while the constructor looks at them
+        self._step_count = 0
+        self._pre_hooks: dict[int, Any] = {}
+        self._post_hooks: dict[int, Any] = {}
+        self._is_list = _params.is_groups(params := _params.listed(params))
+        if self._is_list:
+            for group in params:
+                self.add_param_group(group)
+        else:
+            self._add(params, {}, groups or {})
+        self._given.clear()
+        if not any(group["params"] for group in self.param_groups):
+            raise ValueError("optimizer got an empty parameter list")
+
+    @property
+    def name(self) -> str:
+        """The name of the class, as errors print it."""
+        return type(self).__name__
+
+    # --- params and groups --------------------------------------------------------------------------
+
+    @property
+    def params(self) -> Any:
+        """The params as they are now, in the structure in which they were given.
+
+        For groups, a list with the tree of each. The next step donates these buffers: take a copy of
+        what you want to keep.
+        """
+        trees = [tree.module or tree.assemble(self.param_groups) for tree in self._trees]
+        return trees if self._is_list else trees[0]
+
+    @params.setter
+    def params(self, params: Any) -> None:
+        trees = params if self._is_list else [params]
+        rows = [list(group["params"]) for group in self.param_groups]
+        for tree, own in zip(self._trees, trees, strict=True):
+            for (g, i), new in tree.flatten(f"{self.name}.params", _params.tree_of(own)):
+                old = rows[g][i]
+                if jnp.shape(new) != old.shape:
+                    path = list(named(self.param_groups[g]))[i]
+                    raise errors.another_shape(
+                        f"{self.name}.params", path, "the new param", jnp.shape(new), "the param", old.shape
+                    )
+                rows[g][i] = jnp.array(new, dtype=old.dtype, copy=True)
+        for group, row in zip(self.param_groups, rows, strict=True):
+            group["params"] = row
+        for tree in self._trees:
+            tree.write(self.param_groups)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Optimise more params: ``{"params": ..., "lr": 0.1}``; missing options take their defaults.
+
+        From then on `params` and gradients are lists with one tree per group.
+        """
+        if not isinstance(param_group, Mapping):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        options = {name: x for name, x in param_group.items() if name != "params"}
+        params = param_group["params"]
+        alone = isinstance(params, jax.Array)
+        self._add(_params.listed([params] if alone else params), options, {})
+        self._is_list = self._is_list or len(self._trees) > 1
+
+    def _add(self, params: Any, options: Mapping[str, Any], groups: Mapping[str, Any]) -> None:
+        new = _params.entry(params)
+        self._check_unrelated(new)
+        for path, param in zip(new.labels, new.given, strict=True):
+            _params.check_optimisable(self.name, path, param)
+            if self.real_only and jnp.iscomplexobj(param):
+                raise RuntimeError(f"{self.name} does not support complex parameters; {path} is complex")
+            self.check_param(path, param)
+        # Copies, for the first step donates its buffers, and strongly typed, as every step leaves them.
+        arrays = [jnp.array(x, dtype=jnp.result_type(x), copy=True) for x in new.given]
+        whole = [({}, list(range(len(arrays))))]
+        parts = _params.by_pattern(_params.tree_of(params), groups) if groups else whole
+        added, places = [], {}
+        for changes, members in parts:
+            unknown = changes.keys() - self.defaults.keys()
+            if unknown:
+                raise ValueError(f"{self.name}: groups: unknown options {sorted(unknown)}")
+            group: dict[str, Any] = {"params": [arrays[i] for i in members]}
+            if new.names is not None:
+                group["param_names"] = [new.names[i] for i in members]
+            group |= {**self.defaults, **options, **changes}
+            self._check_options(group)
+            places |= {i: Place(len(self.param_groups) + len(added), k) for k, i in enumerate(members)}
+            added.append(group)
+        module = params if _params.nnx_of(params) else None
+        made = [self._make(group) for group in added]
+        self._trees.append(Tree(new.treedef, tuple(places[i] for i in range(len(arrays))), module))
+        self.param_groups += added
+        self._transformations += made
+        self._seen += [self._options(group) for group in added]
+        for group, tx in zip(added, made, strict=True):
+            self._states.append(tx.init(named(group)) if self.starts_at_once else None)
+
+    def _check_unrelated(self, new: _params.Entry) -> None:
+        if any((new.names is None) != ("param_names" not in group) for group in self.param_groups):
+            raise ValueError(
+                "all optimizer param groups should be with/without names. cannot add param group with "
+                "names to the optimizer"
+            )
+        known = [param for group in self.param_groups for param in group["params"]]
+        if set(map(id, [*known, *self._given])) & set(map(id, new.given)):
+            raise ValueError("some parameters appear in more than one parameter group")
+        self._given += new.given
+
+    def check_param(self, path: str, param: Any) -> None:
+        """Raise if this param is none that the rule is for."""
+
+    def _check_options(self, group: Mapping[str, Any]) -> None:
+        lr = group["lr"]
+        if hasattr(lr, "shape") and jnp.size(lr) != 1:
+            raise ValueError("Tensor lr must be 1-element")
+        if group.get("fused") and group.get("differentiable"):
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if group.get("fused") and group.get("foreach"):
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+    # --- options and transformations ----------------------------------------------------------------
+
+    def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a group that are arguments of the function form."""
+        known = factory_of(self.transformation).signature.parameters
+        return {name: canonical(group[name]) for name in known if name in group}
+
+    def _make(self, group: Mapping[str, Any]) -> GradientTransformation:
+        return self.transformation(**self._options(group))
+
+    def _refresh(self) -> None:
+        """Take in what was edited in the groups since the last step."""
+        for i, group in enumerate(self.param_groups):
+            options, seen = self._options(group), self._seen[i]
+            edited = {
+                name for name in options if options[name] is not seen[name] and options[name] != seen[name]
+            }
+            if not edited:
+                continue
+            old, new = self._transformations[i], self.transformation(**options)
+            if self._states[i] is not None and old._call != new._call:
+                self._states[i] = _slots.moved(old, new, self._states[i], named(group))
+            self._changing |= edited
+            self._transformations[i], self._seen[i] = new, options
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    def step(self, grads: Any = None) -> Any:
+        """Move the params against their gradients.
+
+        Args:
+            grads: gradients in the structure of `params`, as `jax.grad` returns them; a param whose
+                gradient is None is skipped: it neither moves nor decays nor counts. Or a closure, as in
+                PyTorch: a function of the params that returns the loss, which is differentiated here.
+
+        Returns:
+            The new params (for an nnx module, the module itself, updated); with a closure, the loss.
+        """
+        args = (grads,)
+        for hook in list(self._pre_hooks.values()):
+            result = hook(self, args, {})
+            if result is not None:
+                args = _replaced(self.name, hook, result)
+        result = self._step(*args)
+        for hook in list(self._post_hooks.values()):
+            hook(self, args, {})
+        return result
+
+    def _step(self, grads: Any) -> Any:
+        if grads is None:
+            raise TypeError(f"{self.name}.step needs gradients: call step(jax.grad(loss)(params))")
+        if not is_closure(grads):
+            self._run(self._gradients(grads))
+            return self.params
+        value_fn = on_groups(grads, self._trees, self._is_list)
+        loss, rows = value_and_grad(value_fn, list(map(named, self.param_groups)))
+        self._run(rows)
+        return loss
+
+    def _run(self, rows: list[Named], **extra: Any) -> None:
+        """One compiled step with the gradients of each group."""
+        self._refresh()
+        params = list(map(named, self.param_groups))
+        frozen, numbers = self._frozen()
+        states = [
+            tx.init(own) if state is None else state
+            for tx, own, state in zip(self._transformations, params, self._states, strict=True)
+        ]
+        self._states, new = run(frozen, numbers, rows, states, params, extra)
+        for group, own in zip(self.param_groups, new, strict=True):
+            group["params"] = list(own.values())
+        self._step_count += 1
+        for tree in self._trees:
+            tree.write(self.param_groups)
+
+    def _frozen(self) -> tuple[tuple[Frozen, ...], list[list[Any]]]:
+        parts = [freeze(tx, self._changing) for tx in self._transformations]
+        return tuple(frozen for frozen, _ in parts), [numbers for _, numbers in parts]
+
+    def _gradients(self, grads: Any) -> list[Named]:
+        """The gradients of each group by name, checked against the params."""
+        if self._is_list and (not isinstance(grads, list | tuple) or len(grads) != len(self._trees)):
+            raise ValueError(f"{self.name}.step: gradients must be a list with one tree per group")
+        rows = [[None] * len(group["params"]) for group in self.param_groups]
+        for tree, own in zip(self._trees, grads if self._is_list else [grads], strict=True):
+            for (g, i), grad in tree.flatten(f"{self.name}.step", own):
+                rows[g][i] = self.check_grad(grad)
+        return [
+            OrderedDict(zip(named(group), row, strict=True))
+            for group, row in zip(self.param_groups, rows, strict=True)
+        ]
+
+    def check_grad(self, grad: Any) -> Any:
+        """Raise if the rule is not for gradients of this kind."""
+        if hasattr(grad, "todense"):
+            advice = ", please consider SparseAdam instead" if self.name == "Adam" else ""
+            raise RuntimeError(f"{self.name} does not support sparse gradients{advice}")
+        return grad
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Nothing: gradients are values in JAX, and there are none to clear. For loops from PyTorch."""
+
+    # --- hooks, state, repr -------------------------------------------------------------------------
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` before each step.
+
+        It may return other ``(args, kwargs)`` for the step, ``((grads,), {})``.
+        """
+        return RemovableHandle(self._pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        """Call ``hook(optimizer, args, kwargs)`` after each step."""
+        return RemovableHandle(self._post_hooks, hook)
+
+    @property
+    def state(self) -> dict[str, dict[str, Any]]:
+        """The slots of each param that has been updated, by its name: ``{"w": {"step": ...}}``."""
+        rows = [row for i in range(len(self.param_groups)) for row in self._rows(i)]
+        names = [name for group in self.param_groups for name in named(group)]
+        return {name: row for name, row in zip(names, rows, strict=True) if row}
+
+    def _rows(self, i: int) -> list[dict[str, Any]]:
+        """The slots of each param of a group."""
+        group, state = self.param_groups[i], self._states[i]
+        if state is None:
+            return [{} for _ in group["params"]]
+        return _slots.to_rows(self._transformations[i], state, named(group))
+
+    def torch_rows(
+        self, i: int, positions: Sequence[int], turns: Sequence[tuple[int, ...] | None]
+    ) -> list[dict[str, Any]]:
+        """The slots of a group as PyTorch has them: in its order, with its axes."""
+        rows = map(turned_back, self._rows(i), turns)
+        return [row for _, row in sorted(zip(positions, rows, strict=True), key=lambda pair: pair[0])]
+
+    def _loaded(self, i: int, options: Mapping[str, Any], reader: Reader) -> Any:
+        """The state of a group with the slots of a state dict."""
+        own = named(self.param_groups[i])
+        return read_state(self.transformation(**options), own, reader, i, list(own))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options and state in PyTorch's layout, with NumPy arrays: what `load_state_dict` takes.
+
+        `to_torch_state_dict` makes one of tensors, for PyTorch's own optimizer.
+        """
+        ends = list(itertools.accumulate(len(group["params"]) for group in self.param_groups))
+        ids = list(itertools.starmap(range, itertools.pairwise([0, *ends])))
+        rows = {i: row for g, own in enumerate(ids) for i, row in zip(own, self._rows(g), strict=True) if row}
+        groups = [
+            {**{k: x for k, x in group.items() if k != "params"}, "params": list(own)}
+            for group, own in zip(self.param_groups, ids, strict=True)
+        ]
+        return {"state": rows, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: StateDict, *, order: Order = None, axes: Axes = None) -> None:
+        """Take over options and state, from here or from PyTorch, in the middle of a run too.
+
+        Args:
+            state_dict: from `state_dict`, or PyTorch's, as ``torch.load(path, weights_only=True)`` gives
+                it, with tensors on the host. Load with ``weights_only``: then no code that a file may
+                hold is run.
+            order: the paths of the params in PyTorch's order, group by group; or ``{PyTorch's name:
+                path}`` if the dict has ``param_names``. Needed for trees, unless the names are the paths
+                (``fc1.weight`` for ``fc1/weight``).
+            axes: for params stored with other axes: ``{path pattern: axes}`` such that
+                ``numpy.transpose(theirs, axes)`` is ours: (1, 0) for Linear, (2, 3, 1, 0) for Conv2d.
+
+        Raises:
+            ValueError: for a dict of another optimizer, other groups, params or shapes; it lists what is
+                missing and unexpected, and the optimizer stays as it was.
+        """
+        loaded = Reader(self.name, state_dict, self.param_groups, order, axes)
+        groups = [
+            {**merged(self.name, live, options, self.defaults), **self.fixed}
+            for live, options in zip(self.param_groups, loaded.options, strict=True)
+        ]
+        options = [self._options(group) for group in groups]
+        fresh = not state_dict["state"] and not self.starts_at_once
+        states = [None if fresh else self._loaded(i, own, loaded) for i, own in enumerate(options)]
+        for live, group in zip(self.param_groups, groups, strict=True):
+            live.update(group)
+        self._transformations = [self.transformation(**own) for own in options]
+        self._seen, self._states = options, states
+
+    def __repr__(self) -> str:
+        lines = [f"{self.name} ("]
+        for i, group in enumerate(self.param_groups):
+            options = sorted(group.keys() - {"params", "param_names"})
+            lines += [f"Parameter Group {i}", *(f"    {name}: {group[name]}" for name in options)]
+            lines.append("")
+        return "\n".join([*lines[:-1], ")"])
+
+
+def named(group: Mapping[str, Any]) -> Named:
+    """The params of a group by name; those of a plain list by their number."""
+    names = group.get("param_names") or map(str, range(len(group["params"])))
+    return OrderedDict(zip(names, group["params"], strict=True))
+
+
+def _replaced(name: str, hook: Any, result: Any) -> tuple[Any, ...]:
+    if isinstance(result, tuple) and len(result) == 2:
+        args, kwargs = result
+        return (*args, *kwargs.values())
+    raise RuntimeError(
+        f"{name}: {hook} must return None or a tuple of (new_args, new_kwargs), but got {result}"
+    )

@@ -1,0 +1,106 @@
+"""RAdam."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.numerics import averaged_length, debias, decay_towards, one_minus_power, sqrt
+from gradtx.core.transformation import GradientTransformation, leafwise, recipe
+from gradtx.core.types import Decay, NonNegative, Params
+from gradtx.torch.optim._domains import Betas, Epsilon, LearningRate, WeightDecay, check_betas
+from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
+from gradtx.torch.optim._stages import descend_along
+
+
+class MomentsState(NamedTuple):
+    """count, exp_avg, exp_avg_sq: trees like the params, updates of each and its moments."""
+
+    count: Params
+    exp_avg: Params
+    exp_avg_sq: Params
+
+
+@leafwise(state=MomentsState, like_torch=True)
+def scale_by_rectified_adam(b1: Decay, b2: Decay, eps: NonNegative):
+    """RAdam's direction: Adam's once the variance of v is known, momentum until then.
+
+    m̂ and v as in Adam, ρ the length of the average in v; the update is m̂·r·√(1 − b2ᵗ) / (√v + eps)
+    where ρ > 5, with r = √((ρ−4)(ρ−2)ρ∞ / ((ρ∞−4)(ρ∞−2)ρ)), and m̂ before.
+    """
+
+    def init(param):
+        zeros = jnp.zeros_like(param)
+        return dict(exp_avg=zeros, exp_avg_sq=jnp.copy(zeros))
+
+    def update(grad, exp_avg, exp_avg_sq, step):
+        t = step.astype(grad.dtype)
+        exp_avg = decay_towards(exp_avg, grad, b1)
+        exp_avg_sq = decay_towards(exp_avg_sq, grad * grad, b2)
+        mu_hat = debias(exp_avg, b1, step)
+        rho, rho_inf = averaged_length(b2, t), jnp.maximum(2 / (1 - b2) - 1, 5.0)
+        known = rho > 5
+        excess = jnp.where(known, (rho - 4) * (rho - 2) / rho, 0)
+        rectified = sqrt(excess * (rho_inf / ((rho_inf - 4) * (rho_inf - 2))))
+        adam = mu_hat * rectified * (sqrt(one_minus_power(b2, t)) / (sqrt(exp_avg_sq) + eps))
+        return jnp.where(known, adam, mu_hat), dict(exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
+
+    return init, update
+
+
+@recipe
+def radam(
+    lr: LearningRate = 1e-3,
+    betas: Betas = (0.9, 0.999),
+    eps: Epsilon = 1e-8,
+    weight_decay: WeightDecay = 0,
+    decoupled_weight_decay: bool = False,
+    *,
+    maximize: bool = False,
+) -> GradientTransformation:
+    """PyTorch's RAdam: Adam that takes steps of momentum until it knows the variance of its divisor.
+
+    With betas[1] = 0.999 the divisor is used from the sixth step on. eps is added to the root of the
+    second moment before that is corrected.
+
+    Args:
+        lr: the step size, at least 0.
+        betas: decays of the first and second moment, in [0, 1).
+        eps: added to the root, at least 0.
+        weight_decay: factor of L2 regularisation, at least 0.
+        decoupled_weight_decay: whether the params decay by 1 − lr·weight_decay instead.
+        maximize: whether to climb.
+
+    Source: Liu et al., On the variance of the adaptive learning rate, arXiv:1908.03265.
+    """
+    b1, b2 = check_betas("torch.optim.radam", betas)
+    direction = scale_by_rectified_adam(b1, b2, eps)
+    return descend_along([direction], lr, weight_decay, maximize, decoupled_weight_decay)
+
+
+class RAdam(Optimizer):
+    """PyTorch's RAdam over a tree of params; see `radam` for the rule and its arguments.
+
+    Args:
+        params: a tree of arrays, an nnx module, or groups; see `Optimizer`.
+        groups: groups by path pattern; see `Optimizer`.
+        foreach, capturable, differentiable: kept for export; without effect.
+    """
+
+    transformation = staticmethod(radam)
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-3,
+        betas: Betas = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: Any = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        groups: Groups = None,
+    ):
+        super().__init__(params, arguments(locals()), groups)

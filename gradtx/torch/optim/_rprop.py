@@ -1,0 +1,79 @@
+"""Rprop."""
+
+from typing import Any, NamedTuple
+
+from gradtx.core.chain import chain
+from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.types import Params
+from gradtx.core.value import is_number
+from gradtx.torch.optim._domains import LearningRate
+from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
+from gradtx.torch.optim._stages import as_torch, gradient
+from gradtx.transforms import sign
+from gradtx.transforms.scaling import scale
+
+
+class RpropState(NamedTuple):
+    """count, step_sizes, prev_updates: trees like the params, updates of each, the size of the next step
+    and the last gradient (0 where it had turned)."""
+
+    count: Params
+    step_sizes: Params
+    prev_updates: Params
+
+
+scale_by_rprop = as_torch(sign.scale_by_rprop, RpropState, step_sizes="step_size", prev_updates="prev")
+
+
+@recipe
+def rprop(
+    lr: LearningRate = 1e-2,
+    etas: tuple[Any, Any] = (0.5, 1.2),
+    step_sizes: tuple[Any, Any] = (1e-6, 50),
+    *,
+    maximize: bool = False,
+) -> GradientTransformation:
+    """PyTorch's Rprop: every coordinate has its own step size, as in `gradtx.scale_by_rprop`.
+
+    Args:
+        lr: the first step size, above 0; later changes of it have no effect.
+        etas: factors of a step size where the gradient turned and where it did not; 0 < η⁻ < 1 < η⁺.
+        step_sizes: the least and the largest step size.
+        maximize: whether to climb.
+
+    Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993.
+    """
+    eta_minus, eta_plus = etas
+    if is_number(eta_minus) and is_number(eta_plus) and not 0 < eta_minus < 1 < eta_plus:
+        raise ValueError(
+            f"torch.optim.rprop: Invalid eta values: {eta_minus}, {eta_plus}; they must be 0 < η⁻ < 1 < η⁺"
+        )
+    direction = scale_by_rprop(lr, eta_minus, eta_plus, *step_sizes)
+    return chain(*gradient(maximize), direction, scale(-1.0))
+
+
+class Rprop(Optimizer):
+    """PyTorch's Rprop over a tree of params; see `rprop` for the rule and its arguments.
+
+    Args:
+        params: a tree of arrays, an nnx module, or groups; see `Optimizer`.
+        groups: groups by path pattern; see `Optimizer`.
+        capturable, foreach, differentiable: kept for export; without effect.
+    """
+
+    transformation = staticmethod(rprop)
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-2,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50),
+        *,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        groups: Groups = None,
+    ):
+        super().__init__(params, arguments(locals()), groups)
