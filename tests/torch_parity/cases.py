@@ -56,11 +56,10 @@ def number(x: Any) -> Any:
 
 
 def of_torch() -> list[Case]:
-    """PyTorch's own configurations, without closures and sparse gradients, which have tests apart."""
+    """PyTorch's own configurations."""
     return [
         Case(info.name, {k: number(v) for k, v in config.kwargs.items()}, source="torch")
         for info in optim_db
-        if info.name not in ("LBFGS", "SparseAdam")
         for config in info.optim_inputs_func(device="cpu")
     ]
 
@@ -160,7 +159,24 @@ OURS = [
     Case("Muon", {}, absent={0: (1,), 3: (0, 2)}, group={"lr": 0.1}),
 ]
 
-CASES = [*of_torch(), *OURS]
+OF_TORCH = of_torch()
+CLOSURES = [
+    *(case for case in OF_TORCH if case.name == "LBFGS"),
+    Case("LBFGS", {"lr": 0.1, "history_size": 2}),
+    Case("LBFGS", {"lr": 0.5, "max_iter": 3}),
+    Case("LBFGS", {"line_search_fn": "strong_wolfe", "max_iter": 2, "history_size": 3}),
+    Case("LBFGS", {"line_search_fn": "strong_wolfe", "max_eval": 4}),
+    Case("LBFGS", {"tolerance_change": 1e-3}),
+]
+SPARSE = [
+    *(case for case in OF_TORCH if case.name == "SparseAdam"),
+    Case("SparseAdam", {"betas": (0.0, 0.5)}),
+    Case("SparseAdam", {"eps": 1e-2}),
+    Case("SparseAdam", {"betas": (0.5, 0.0), "lr": 0.1, "maximize": True}),
+    Case("SparseAdam", {"lr": 1e-6, "eps": 1e-3}),
+]
+CASES = [*(case for case in OF_TORCH if case.name not in ("LBFGS", "SparseAdam")), *OURS]
+"""Those with given, dense gradients."""
 
 
 def problem(case: Case, steps: int, seed: int = 0) -> tuple[list[np.ndarray], list[list[np.ndarray | None]]]:

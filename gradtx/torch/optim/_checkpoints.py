@@ -15,6 +15,7 @@ from gradtx.core.transformation import GradientTransformation
 from gradtx.core.types import Params, State
 from gradtx.core.value import factory_of
 from gradtx.torch.optim._lbfgs import from_torch_state, lbfgs
+from gradtx.torch.optim._params import is_plain_list
 from gradtx.torch.optim._slots import Row, from_rows, to_numpy
 
 StateDict = Mapping[str, Any]
@@ -311,6 +312,8 @@ def load_torch_state_dict(
         one["param_names"] = [name for group in saved for name in group["param_names"]]
     named, _ = jax.tree_util.tree_flatten_with_path(params)
     paths = [path_string(path) for path, _ in named]
-    ours = {"params": [leaf for _, leaf in named], "param_names": paths}
+    ours: dict[str, Any] = {"params": [leaf for _, leaf in named]}
+    if not is_plain_list(params):
+        ours["param_names"] = paths
     reader = Reader(tx.name, {"state": state_dict["state"], "param_groups": [one]}, [ours], order, axes)
     return read_state(tx, params, reader, 0, paths)
