@@ -55,10 +55,10 @@ class LBFGS(Optimizer):
         value_fn = on_groups(grads, self._trees, self._is_list)
         zeros = [jax.tree.map(jnp.zeros_like, named(group)) for group in self.param_groups]
         self._run(zeros, value_fn=jax.tree_util.Partial(_of_one_group, value_fn))
-        return self._states[0].orig_loss
+        return self._running[0].state.orig_loss
 
     def _rows(self, i: int) -> list[dict[str, Any]]:
-        state = self._states[i]
+        state = self._running[i].state
         first = {} if state is None else to_torch_state(state)
         return [first, *({} for _ in self.param_groups[i]["params"][1:])]
 

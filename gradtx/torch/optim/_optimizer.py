@@ -3,6 +3,7 @@
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from gradtx.torch.optim import _params, _slots
 from gradtx.torch.optim._checkpoints import Axes, Order, Reader, StateDict, merged, read_state, turned_back
 from gradtx.torch.optim._closures import is_closure, on_groups, value_and_grad
 from gradtx.torch.optim._params import Place, Tree
-from gradtx.torch.optim._program import Frozen, Named, freeze, run
+from gradtx.torch.optim._program import Named, freeze, run
 
 Groups = Mapping[str, Mapping[str, Any]] | None
 """Groups by path pattern: the options that differ, ``{r".*bias": {"weight_decay": 0.0}}``."""
@@ -38,6 +39,21 @@ class RemovableHandle:
     def remove(self) -> None:
         """Take the hook away; nothing happens if it is gone already."""
         self._hooks.pop(self._id, None)
+
+
+@dataclass
+class Running:
+    """What runs for one group.
+
+    Attributes:
+        options: the arguments that the transformation was made with.
+        tx: the transformation.
+        state: its state; None before the first step.
+    """
+
+    options: dict[str, Any]
+    tx: GradientTransformation
+    state: Any
 
 
 class Optimizer:
@@ -88,9 +104,7 @@ class Optimizer:
         self.defaults = dict(defaults)
         self.param_groups: list[dict[str, Any]] = []
         self._trees: list[Tree] = []
-        self._states: list[Any] = []
-        self._seen: list[dict[str, Any]] = []
-        self._transformations: list[GradientTransformation] = []
+        self._running: list[Running] = []
         self._changing: frozenset[str] = frozenset({"lr"})
         self._given: list[Any] = []  # the user's own arrays, while the constructor looks at them
         self._step_count = 0
@@ -178,14 +192,11 @@ class Optimizer:
             self._check_options(group)
             places |= {i: Place(len(self.param_groups) + len(added), k) for k, i in enumerate(members)}
             added.append(group)
+        running = [self._started(group) for group in added]
         module = params if _params.nnx_of(params) else None
-        made = [self._make(group) for group in added]
         self._trees.append(Tree(new.treedef, tuple(places[i] for i in range(len(arrays))), module))
         self.param_groups += added
-        self._transformations += made
-        self._seen += [self._options(group) for group in added]
-        for group, tx in zip(added, made, strict=True):
-            self._states.append(tx.init(named(group)) if self.starts_at_once else None)
+        self._running += running
 
     def _check_unrelated(self, new: _params.Entry) -> None:
         if any((new.names is None) != ("param_names" not in group) for group in self.param_groups):
@@ -217,23 +228,23 @@ class Optimizer:
         known = factory_of(self.transformation).signature.parameters
         return {name: canonical(group[name]) for name in known if name in group}
 
-    def _make(self, group: Mapping[str, Any]) -> GradientTransformation:
-        return self.transformation(**self._options(group))
+    def _started(self, group: Mapping[str, Any]) -> "Running":
+        options = self._options(group)
+        tx = self.transformation(**options)
+        return Running(options, tx, tx.init(named(group)) if self.starts_at_once else None)
 
     def _refresh(self) -> None:
         """Take in what was edited in the groups since the last step."""
-        for i, group in enumerate(self.param_groups):
-            options, seen = self._options(group), self._seen[i]
-            edited = {
-                name for name in options if options[name] is not seen[name] and options[name] != seen[name]
-            }
+        for group, running in zip(self.param_groups, self._running, strict=True):
+            options = self._options(group)
+            edited = {name for name, x in options.items() if x != running.options[name]}
             if not edited:
                 continue
-            old, new = self._transformations[i], self.transformation(**options)
-            if self._states[i] is not None and old._call != new._call:
-                self._states[i] = _slots.moved(old, new, self._states[i], named(group))
+            tx = self.transformation(**options)
+            if running.state is not None and tx._call != running.tx._call:
+                running.state = _slots.moved(running.tx, tx, running.state, named(group))
+            running.options, running.tx = options, tx
             self._changing |= edited
-            self._transformations[i], self._seen[i] = new, options
 
     # --- steps --------------------------------------------------------------------------------------
 
@@ -273,21 +284,18 @@ class Optimizer:
         """One compiled step with the gradients of each group."""
         self._refresh()
         params = list(map(named, self.param_groups))
-        frozen, numbers = self._frozen()
+        parts = [freeze(running.tx, self._changing) for running in self._running]
+        frozen, numbers = tuple(frozen for frozen, _ in parts), [numbers for _, numbers in parts]
         states = [
-            tx.init(own) if state is None else state
-            for tx, own, state in zip(self._transformations, params, self._states, strict=True)
+            running.tx.init(own) if running.state is None else running.state
+            for running, own in zip(self._running, params, strict=True)
         ]
-        self._states, new = run(frozen, numbers, rows, states, params, extra)
-        for group, own in zip(self.param_groups, new, strict=True):
-            group["params"] = list(own.values())
+        states, params = run(frozen, numbers, rows, states, params, extra)
+        for group, running, state, own in zip(self.param_groups, self._running, states, params, strict=True):
+            running.state, group["params"] = state, list(own.values())
         self._step_count += 1
         for tree in self._trees:
             tree.write(self.param_groups)
-
-    def _frozen(self) -> tuple[tuple[Frozen, ...], list[list[Any]]]:
-        parts = [freeze(tx, self._changing) for tx in self._transformations]
-        return tuple(frozen for frozen, _ in parts), [numbers for _, numbers in parts]
 
     def _gradients(self, grads: Any) -> list[Named]:
         """The gradients of each group by name, checked against the params."""
@@ -334,10 +342,10 @@ class Optimizer:
 
     def _rows(self, i: int) -> list[dict[str, Any]]:
         """The slots of each param of a group."""
-        group, state = self.param_groups[i], self._states[i]
-        if state is None:
+        group, running = self.param_groups[i], self._running[i]
+        if running.state is None:
             return [{} for _ in group["params"]]
-        return _slots.to_rows(self._transformations[i], state, named(group))
+        return _slots.to_rows(running.tx, running.state, named(group))
 
     def torch_rows(
         self, i: int, positions: Sequence[int], turns: Sequence[tuple[int, ...] | None]
@@ -345,11 +353,6 @@ class Optimizer:
         """The slots of a group as PyTorch has them: in its order, with its axes."""
         rows = map(turned_back, self._rows(i), turns)
         return [row for _, row in sorted(zip(positions, rows, strict=True), key=lambda pair: pair[0])]
-
-    def _loaded(self, i: int, options: Mapping[str, Any], reader: Reader) -> Any:
-        """The state of a group with the slots of a state dict."""
-        own = named(self.param_groups[i])
-        return read_state(self.transformation(**options), own, reader, i, list(own))
 
     def state_dict(self) -> dict[str, Any]:
         """Options and state in PyTorch's layout, with NumPy arrays: what `load_state_dict` takes.
@@ -387,13 +390,14 @@ class Optimizer:
             {**merged(self.name, live, options, self.defaults), **self.fixed}
             for live, options in zip(self.param_groups, loaded.options, strict=True)
         ]
-        options = [self._options(group) for group in groups]
-        fresh = not state_dict["state"] and not self.starts_at_once
-        states = [None if fresh else self._loaded(i, own, loaded) for i, own in enumerate(options)]
+        running = [self._started(group) for group in groups]
+        if state_dict["state"]:
+            for i, new in enumerate(running):
+                own = named(self.param_groups[i])
+                new.state = read_state(new.tx, own, loaded, i, list(own))
         for live, group in zip(self.param_groups, groups, strict=True):
             live.update(group)
-        self._transformations = [self.transformation(**own) for own in options]
-        self._seen, self._states = options, states
+        self._running = running
 
     def __repr__(self) -> str:
         lines = [f"{self.name} ("]
