@@ -73,6 +73,22 @@ LABELS = {"dense": {"kernel": "a", "bias": "b"}, "scale": "a"}
 # --- groups -----------------------------------------------------------------------------------------
 
 
+def test_groups_may_switch_off_what_others_have() -> None:
+    """A weight decay of 0 leaves its stage out of PyTorch's optimizers; the groups keep one structure."""
+    params = {"w": jnp.ones(2), "bias": jnp.ones(2)}
+    for make in (gradtx.torch.optim.adamw, gradtx.torch.optim.sgd):
+        inner = make(lr=0.1, weight_decay=0.5)
+        tx = gradtx.groups(inner, {"bias": {"weight_decay": 0}})
+        updates, _ = tx.update(params, tx.init(params), params)
+        plain = make(lr=0.1, weight_decay=0)
+        alone, _ = plain.update(params["bias"], plain.init(params["bias"]), params["bias"])
+        np.testing.assert_allclose(updates["bias"], alone, rtol=1e-6)
+        assert not np.allclose(updates["w"], alone)
+        assert eval(repr(tx), vars(gradtx)) == tx
+    with pytest.raises(ValueError, match="groups: 'w': weight_decay is 0 in torch.optim.adam, which leaves"):
+        gradtx.groups(gradtx.torch.optim.adam(), {"w": {"weight_decay": 0.1}})
+
+
 def test_groups_equal_an_optimizer_for_each() -> None:
     inner = gradtx.adamw(gradtx.linear_schedule(0.1, 0.0, 10), weight_decay=0.1)
     changes = {"weight_decay": 0.0, "b1": 0.5, "learning_rate": gradtx.constant_schedule(0.3)}

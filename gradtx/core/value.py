@@ -13,6 +13,7 @@ static, hashable attributes; arrays that arrive by ``tree_unflatten`` are kept a
 """
 
 import inspect
+import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -397,7 +398,7 @@ class Factory:
         for name, argument in arguments.items():
             argument = canonical(self.kind.adopt(argument))
             self._check(name, argument)
-            if self._is_off(name, argument):
+            if self.is_off(name, argument):
                 argument = OFF
             static = any(isinstance(mark, _Static) for mark in self.marks[name])
             chooses = argument is OFF or (static and not callable(argument))
@@ -408,7 +409,8 @@ class Factory:
         value.validate()
         return value
 
-    def _is_off(self, name: str, argument: Any) -> bool:
+    def is_off(self, name: str, argument: Any) -> bool:
+        """Whether this argument, by being 0, leaves a part out."""
         marked = any(isinstance(mark, _OffAtZero) for mark in self.marks[name])
         return marked and is_number(argument) and argument == 0
 
@@ -457,6 +459,8 @@ def show(x: Any) -> str:
         return "(" + ", ".join(map(show, x)) + ("," if len(x) == 1 else "") + ")"
     if inspect.isfunction(x) or inspect.isclass(x):
         return x.__name__
+    if isinstance(x, float) and not math.isfinite(x):
+        return f"float('{x}')"
     return repr(x)
 
 

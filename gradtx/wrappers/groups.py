@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core import executor
 from gradtx.core.select import map_labelled, select
 from gradtx.core.transformation import GradientTransformation, InnerStates, treewise
-from gradtx.core.types import Selector, State
-from gradtx.core.value import Value
+from gradtx.core.types import OFF, Selector, State
+from gradtx.core.value import Value, keeping_arrays
 from gradtx.wrappers.masking import keep, merge
 
 
@@ -98,6 +99,13 @@ def overridden(inner: GradientTransformation, key: Any, changes: Mapping[str, An
             raise ValueError(
                 f"groups: {key!r}: {name} is a number of {count} transformations in {inner.name}"
             )
+    for value in _calls(inner):
+        for name in changes.keys() & value.factory.numeric:
+            if value.arguments[name] is OFF and changes[name] != 0:
+                raise ValueError(
+                    f"groups: {key!r}: {name} is 0 in {value.name}, which leaves that part out; give it a "
+                    f"number there, and {{{name!r}: 0}} to the params that go without"
+                )
     variant = _changed(inner, changes)
     for own, other in zip(inner.stages, variant.stages, strict=True):
         if not own.leafwise and own != other:
@@ -125,7 +133,14 @@ def _changed(x: Any, changes: Mapping[str, Any]) -> Any:
     if isinstance(x, GradientTransformation):
         own = {name: changes[name] for name in changes.keys() & x.factory.numeric}
         arguments = {name: _changed(child, changes) for name, child in x.arguments.items()}
-        return x.factory.record({**arguments, **own})
+        # A 0 that would leave a part out is an array here: the groups share one structure.
+        zeros = {
+            name: np.zeros((), np.float32)
+            for name in own
+            if x.factory.is_off(name, own[name]) and x.arguments[name] is not OFF
+        }
+        with keeping_arrays():
+            return x.factory.record({**arguments, **own, **zeros})
     if isinstance(x, Value):
         return x
     if type(x) is dict:

@@ -4,6 +4,7 @@ The files have an underscore because the functions have the names that PyTorch's
 """
 
 from gradtx.torch.optim import lr_scheduler as lr_scheduler
+from gradtx.torch.optim import swa_utils as swa_utils
 from gradtx.torch.optim._adadelta import Adadelta as Adadelta
 from gradtx.torch.optim._adadelta import adadelta as adadelta
 from gradtx.torch.optim._adafactor import Adafactor as Adafactor

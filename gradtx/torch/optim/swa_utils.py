@@ -275,14 +275,13 @@ def _check_arrays(model: Any) -> None:
 
 
 def _check_alike(averaged: Any, model: Any) -> None:
-    mine, other = errors.paths(averaged), errors.paths(model)
     if jax.tree.structure(averaged) != jax.tree.structure(model):
         raise errors.another_structure("AveragedModel", "the averages", averaged, "the params", model)
-    for path, x in mine.items():
-        if x is not None and x.shape != jnp.shape(other[path]):
-            raise errors.another_shape(
-                "AveragedModel", path, "the average", x.shape, "the param", jnp.shape(other[path])
-            )
+    shapes = [[jnp.shape(x) for x in jax.tree.leaves(tree)] for tree in (averaged, model)]
+    for i, (mine, other) in enumerate(zip(*shapes, strict=True)):
+        if mine != other:
+            path = [path for path, x in errors.paths(averaged).items() if x is not None][i]
+            raise errors.another_shape("AveragedModel", path, "the average", mine, "the param", other)
 
 
 def _check_entries(present: Mapping[str, Any], found: Mapping[str, Any], strict: bool) -> None:

@@ -1,0 +1,82 @@
+"""What losses ask of their arguments: dtypes to compute in, shapes that fit, numbers within bounds."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from gradtx.core.numerics import at_least_float32, cast
+from gradtx.core.types import Array
+
+Shape = tuple[int, ...]
+
+EPSILON = float(np.float32(1e-12))
+"""What PyTorch divides by at the least: it writes 10⁻¹² and keeps it in float32, for any dtype."""
+
+
+def widened(name: str, *arrays: ArrayLike, kind: Any = jnp.floating) -> tuple[list[Array], Any]:
+    """Arrays in the dtype to compute in, at least float32, and the dtype of the result.
+
+    The result has the promoted dtype of all arrays; integers, such as targets of ±1, are converted.
+    """
+    found = [jnp.asarray(x) for x in arrays]
+    dtype = jnp.result_type(*found)
+    if not jnp.issubdtype(dtype, kind):
+        raise RuntimeError(f'"{name}" not implemented for {str(dtype)!r}; convert its input to floats')
+    wide = at_least_float32(dtype)
+    return [cast(x, wide) for x in found], dtype
+
+
+def elementwise(name: str, *arrays: ArrayLike, kind: Any = jnp.floating) -> tuple[list[Array], Any]:
+    """`widened`, for arrays that must broadcast with each other."""
+    found, dtype = widened(name, *arrays, kind=kind)
+    shape: Shape = ()
+    for x in found:
+        shape = broadcast(shape, x.shape)
+    return found, dtype
+
+
+def broadcast(a: Shape, b: Shape) -> Shape:
+    """The shape that two shapes broadcast to."""
+    for back, (m, n) in enumerate(zip(reversed(a), reversed(b), strict=False), 1):
+        if m != n and 1 not in (m, n):
+            raise RuntimeError(
+                f"The size of tensor a ({m}) must match the size of tensor b ({n}) at non-singleton "
+                f"dimension {max(len(a), len(b)) - back}; the shapes are {a} and {b}"
+            )
+    return jnp.broadcast_shapes(a, b)
+
+
+def check_broadcasts_to(weight: Shape, shape: Shape) -> None:
+    """Raise unless weights of this shape broadcast to losses of that one."""
+    if broadcast(weight, shape) != shape:
+        raise RuntimeError(
+            f"output with shape {shape} doesn't match the broadcast shape {broadcast(weight, shape)}; "
+            f"the weight has shape {weight}"
+        )
+
+
+def check_each(numbers: ArrayLike, allowed: Array, error: type[Exception], message: str) -> None:
+    """Raise with the first number that is not allowed; where numbers are traced, none can be seen."""
+    if not isinstance(allowed, Tracer) and not allowed.all():
+        raise error(message.format(np.asarray(numbers)[~np.asarray(allowed)][0]))
+
+
+def integers(target: ArrayLike, message: str) -> Array:
+    """Labels in JAX's own integer dtype, whatever theirs is."""
+    labels = jnp.asarray(target)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise RuntimeError(message.format(labels.dtype))
+    return labels.astype(int)
+
+
+def take_labels(x: Array, labels: Array, axis: int) -> Array:
+    """The entry of each label along the class axis, which disappears."""
+    return jnp.take_along_axis(x, jnp.expand_dims(labels, axis), axis).squeeze(axis)
+
+
+def clamp_min(x: Array, bound: float) -> Array:
+    """max(x, bound), whose derivative where the two are equal is 1, as PyTorch has it."""
+    return jnp.where(x < bound, bound, x)

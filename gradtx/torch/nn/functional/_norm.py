@@ -1,0 +1,39 @@
+"""Magnitudes and norms, with PyTorch's derivatives where they have none."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.numerics import abs_sq, sqrt
+from gradtx.core.types import Array
+
+
+def magnitude(x: Array) -> Array:
+    """|x|, whose derivative at 0 is 0; that of `jnp.abs` is 1."""
+    return sqrt(abs_sq(x)) if jnp.iscomplexobj(x) else x * jax.lax.stop_gradient(jnp.sign(x))
+
+
+def vector_norm(x: Array, p: float, axis: int | None = None) -> Array:
+    """(Σ|xᵢ|ᵖ)^(1/p) along an axis, or of all entries.
+
+    For p = ∞ the largest |xᵢ|, for −∞ the smallest, for 0 the number of entries that are not 0. An
+    empty sum is 0, and so is its norm. An entry of 0, and a norm of 0, have derivative 0; at p = ±∞,
+    entries that tie share it.
+    """
+    size = magnitude(x)
+    if p == math.inf:
+        return jnp.max(size, axis, initial=0)
+    if p == -math.inf:
+        return jnp.min(size, axis, initial=jnp.inf)
+    if p == 0:
+        return jnp.sum(size != 0, axis).astype(size.dtype)
+    if p == 1:
+        return jnp.sum(size, axis)
+    if p == 2:
+        return sqrt(jnp.sum(abs_sq(x), axis))
+    zero = size == 0
+    powers = jnp.where(zero, 0 if p > 0 else jnp.inf, jnp.where(zero, 1, size) ** p)
+    total = jnp.sum(powers, axis)
+    degenerate = (total == 0) | jnp.isinf(total)
+    return jnp.where(degenerate, total if p > 0 else 1 / total, jnp.where(degenerate, 1, total) ** (1 / p))
