@@ -23,4 +23,4 @@ def test_layout_is_a_fixed_point_in_double_precision(row: Row, x64) -> None:
     ]:
         params, grads = laws.tree(0, param_dtype), laws.tree(1, grad_dtype)
         laws._assert_fixed_layout(row(), params, grads)
-        jax.block_until_ready(laws.run(row(), params, [grads]))
+    jax.block_until_ready(laws.run(row(), params, [grads]))

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
-from gradtx.core.numerics import cast
+from gradtx.core.numerics import at_least_float32, between, cast
 from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import GradientTransformation
-from gradtx.core.types import Array, Params, State, Updates
+from gradtx.core.types import Array, Params, Scalar, State, Updates
 
 
 def apply_updates(params: Params, updates: Updates) -> Params:
@@ -55,6 +55,45 @@ def _add(update: Array, param: Array) -> Array:
     # Where nothing needs promotion, the primitive itself is the cheapest to trace.
     total = jax.lax.add(param, update) if param.dtype == update.dtype else param + update
     return cast(total, param.dtype)
+
+
+def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scalar) -> Params:
+    """A step from old tensors towards new ones: step_size·new + (1 − step_size)·old.
+
+    With a small step size at every update this is the moving average of the params (Polyak averaging).
+
+    Args:
+        new_tensors: a tree of arrays; None where the result is to be None.
+        old_tensors: a tree like it.
+        step_size: the share of the new, in [0, 1].
+
+    Returns:
+        A tree in the dtypes of `old_tensors`.
+    """
+
+    def mixed(new: Any, old: Any) -> Any:
+        if new is None:
+            return None
+        old = _array(old)
+        wide = at_least_float32(old.dtype)
+        return cast(between(cast(old, wide), cast(_array(new), wide), 1 - step_size, step_size), old.dtype)
+
+    return jax.tree.map(mixed, new_tensors, old_tensors, is_leaf=errors.is_none)
+
+
+def periodic_update(
+    new_tensors: Params, old_tensors: Params, steps: Array | int, update_period: Array | int
+) -> Params:
+    """The new tensors at every update_period-th step, the old ones at the others.
+
+    Args:
+        new_tensors: a tree of arrays.
+        old_tensors: a tree like it.
+        steps: the number of the step; at 0 and at multiples of the period the result is new.
+        update_period: the period, at least 1.
+    """
+    due = jnp.asarray(steps) % update_period == 0
+    return jax.tree.map(partial(jnp.where, due), new_tensors, old_tensors)
 
 
 @partial(jax.jit, donate_argnames=("state", "params"))

@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from gradtx.core.numerics import owned
 from gradtx.core.select import path_string
 from gradtx.core.transformation import GradientTransformation, ScheduledState
 from gradtx.core.types import Array, State
@@ -95,9 +95,7 @@ def _fits(x: Any, leaf: Any) -> bool:
 def _load(x: Any, leaf: Any) -> Array:
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return jnp.copy(x)
-    if not isinstance(x, jax.Array):
-        x = np.asarray(x)
-    value = jnp.array(x, dtype=leaf.dtype, copy=True)
+    value = owned(x, leaf.dtype)
     # An array that is not committed to its device may go wherever the others are: so may its successor.
     sharding = getattr(leaf, "sharding", None) if getattr(leaf, "committed", True) else None
     return value if sharding is None else jax.device_put(value, sharding)

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core.rows import PerTensor
 from gradtx.core.types import Array, Scalar
@@ -159,6 +160,16 @@ def rounded(x: Array) -> Array:
     large beside its steps, the two drift apart by the param's last digit each time.
     """
     return jnp.where(x == x, x, jnp.nan)  # true but for NaN, which no compiler may assume away
+
+
+def owned(x: Any, dtype: Any = None) -> Array:
+    """A copy of an array of any library that shares memory with nothing, strongly typed.
+
+    JAX may read a NumPy array later than it is called, and PyTorch changes in place what NumPy has a view
+    of: so what is not of JAX is copied on the host first.
+    """
+    x = x if isinstance(x, jax.Array) else np.array(x)
+    return jnp.array(x, dtype=jnp.result_type(x) if dtype is None else dtype, copy=True)
 
 
 def safe_increment(count: Array) -> Array:

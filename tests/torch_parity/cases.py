@@ -4,10 +4,16 @@ import sys
 import types
 import unittest
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
+from jax.experimental.sparse import BCOO
+
+import gradtx.torch.optim as optim
 
 if "expecttest" not in sys.modules:  # PyTorch's database imports it, and uses two names of it
     stub = types.ModuleType("expecttest")
@@ -18,6 +24,7 @@ from torch.testing._internal.common_optimizers import optim_db as optim_db
 
 SHAPES = [(4, 3), (5,), (2, 3, 4), ()]
 MATRICES = [(4, 3), (3, 5), (4, 3)]
+TABLES = [(6, 4), (6, 4)]
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Case:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        return MATRICES if self.name == "Muon" else SHAPES
+        return {"Muon": MATRICES, "SparseAdam": TABLES}.get(self.name, SHAPES)
 
 
 def number(x: Any) -> Any:
@@ -179,13 +186,36 @@ CASES = [*(case for case in OF_TORCH if case.name not in ("LBFGS", "SparseAdam")
 """Those with given, dense gradients."""
 
 
-def problem(case: Case, steps: int, seed: int = 0) -> tuple[list[np.ndarray], list[list[np.ndarray | None]]]:
-    """Params, and gradients for each step, None where a param has none."""
+class Entries(NamedTuple):
+    """A sparse gradient: where it has entries, in some places several, and the entries."""
+
+    indices: np.ndarray
+    data: np.ndarray
+    shape: tuple[int, ...]
+
+
+def entries(rng: np.random.Generator, shape: tuple[int, ...], dense_axes: int) -> Entries:
+    """Five of them, the first 0; the last axes may be dense."""
+    sparse, dense = shape[: len(shape) - dense_axes], shape[len(shape) - dense_axes :]
+    indices = rng.integers(0, sparse, size=(5, len(sparse)))
+    data = rng.normal(size=(5, *dense))
+    data[0] = 0
+    return Entries(indices, data, shape)
+
+
+def problem(case: Case, steps: int, seed: int = 0) -> tuple[list[np.ndarray], list[list[Any]]]:
+    """Params, and gradients for each step, None where a param has none.
+
+    Of SparseAdam the gradients are sparse, those of the second param rows of a table.
+    """
     rng = np.random.default_rng(seed)
     params = [0.05 * rng.normal(size=shape) for shape in case.shapes]
-    grads: list[list[np.ndarray | None]] = []
+    grads: list[list[Any]] = []
     for step in range(steps):
-        row = [rng.normal(size=shape) for shape in case.shapes]
+        if case.name == "SparseAdam":
+            row: list[Any] = [entries(rng, shape, axes) for axes, shape in enumerate(case.shapes)]
+        else:
+            row = [rng.normal(size=shape) for shape in case.shapes]
         grads.append([None if i in case.absent.get(step, ()) else g for i, g in enumerate(row)])
     return params, grads
 
@@ -197,6 +227,9 @@ def grouped(case: Case, params: list[Any]) -> Any:
     return [{"params": params[::2]}, {"params": params[1::2], **case.group}]
 
 
+# --- in PyTorch -------------------------------------------------------------------------------------
+
+
 def run_torch(case: Case, steps: int, dtype: torch.dtype = torch.float64) -> Any:
     """Params after each step in PyTorch, and the optimizer."""
     values, grads = problem(case, steps)
@@ -205,7 +238,106 @@ def run_torch(case: Case, steps: int, dtype: torch.dtype = torch.float64) -> Any
     seen = []
     for row in grads:
         for param, grad in zip(params, row, strict=True):
-            param.grad = None if grad is None else torch.tensor(grad, dtype=dtype)
+            param.grad = as_tensor(grad, dtype)
         optimizer.step()
         seen.append([param.detach().double().numpy().copy() for param in params])
     return seen, optimizer
+
+
+def as_tensor(grad: Any, dtype: torch.dtype) -> torch.Tensor | None:
+    """A gradient of `problem` in PyTorch."""
+    if isinstance(grad, Entries):
+        indices, data = torch.tensor(grad.indices.T), torch.tensor(grad.data, dtype=dtype)
+        return torch.sparse_coo_tensor(indices, data, grad.shape, check_invariants=True)
+    return None if grad is None else torch.tensor(grad, dtype=dtype)
+
+
+TORCH_NEWTON_SCHULZ = "torch.optim._muon._zeropower_via_newtonschulz"
+
+
+def newton_schulz(grad: torch.Tensor, coefficients: Any, steps: int, eps: float) -> torch.Tensor:
+    """PyTorch's polynomial in the dtype of the gradient, where PyTorch's own is in bfloat16."""
+    a, b, c = coefficients
+    x = grad.T if grad.shape[0] > grad.shape[1] else grad
+    x = x / max(float(x.norm()), eps)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if grad.shape[0] > grad.shape[1] else x
+
+
+def minimise_in_torch(
+    case: Case, steps: int, dtype: torch.dtype = torch.float64, factor: float = 1.0
+) -> tuple[list[float], list[np.ndarray], Any]:
+    """For LBFGS: the loss of each step on `convex`, the params in the end, and the optimizer.
+
+    The start is that of `problem` times the factor.
+    """
+    start, (weights, *_) = problem(case, 1)
+    params = [torch.nn.Parameter(torch.tensor(value * factor, dtype=dtype)) for value in start]
+    tensors = [torch.tensor(w, dtype=dtype) for w in weights]
+    optimizer = torch.optim.LBFGS(params, **case.options)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = convex(torch, tensors, params)
+        value.backward()
+        return value
+
+    losses = [float(optimizer.step(closure).detach()) for _ in range(steps)]
+    return losses, [param.detach().double().numpy() for param in params], optimizer
+
+
+def convex(library: Any, weights: list[Any], params: list[Any]) -> Any:
+    """A smooth loss of tensors of any shapes."""
+    terms = [(w**2 + 0.1) * (p - w) ** 2 + 0.1 * p**4 for p, w in zip(params, weights, strict=True)]
+    return sum(library.sum(term) for term in terms)
+
+
+# --- here -------------------------------------------------------------------------------------------
+
+
+def run_class(case: Case, steps: int, dtype: Any, **options: Any) -> tuple[list[list[np.ndarray]], Any]:
+    """Params after each step of the class, and the optimizer."""
+    values, grads = problem(case, steps)
+    params = [jnp.asarray(value, dtype) for value in values]
+    optimizer = getattr(optim, case.name)(grouped(case, params), **case.options, **options)
+    seen = []
+    for row in grads:
+        given = [as_array(grad, dtype) for grad in row]
+        out = optimizer.step(given if case.group is None else [given[::2], given[1::2]])
+        seen.append(in_order(case, [np.asarray(x, np.float64) for x in jax.tree.leaves(out)]))
+    return seen, optimizer
+
+
+def as_array(grad: Any, dtype: Any = None) -> Any:
+    """A gradient of `problem` in JAX."""
+    if isinstance(grad, Entries):
+        return BCOO((jnp.asarray(grad.data, dtype), jnp.asarray(grad.indices)), shape=grad.shape)
+    return None if grad is None else jnp.asarray(grad, dtype)
+
+
+def in_order(case: Case, arrays: list[Any]) -> list[Any]:
+    """The params as `problem` lists them; with two groups every other one is in the second."""
+    if case.group is None:
+        return arrays
+    half = (len(arrays) + 1) // 2
+    out = list(arrays)
+    out[::2], out[1::2] = arrays[:half], arrays[half:]
+    return out
+
+
+def minimise(case: Case, steps: int, dtype: Any) -> tuple[list[float], list[np.ndarray], Any]:
+    """What `minimise_in_torch` does."""
+    start, (weights, *_) = problem(case, 1)
+    optimizer = optim.LBFGS([jnp.asarray(value, dtype) for value in start], **case.options)
+    loss = partial(convex, jnp, [jnp.asarray(w, dtype) for w in weights])
+    losses = [float(optimizer.step(loss)) for _ in range(steps)]
+    return losses, [np.asarray(param, np.float64) for param in optimizer.params], optimizer
+
+
+def distance(found: list[np.ndarray], wanted: list[np.ndarray], start: list[np.ndarray]) -> float:
+    """The largest difference of two ends of a way, in units of its largest displacement."""
+    apart = max(np.max(np.abs(a - b), initial=0) for a, b in zip(found, wanted, strict=True))
+    way = max(np.max(np.abs(b - s), initial=0) for b, s in zip(wanted, start, strict=True))
+    return float(apart / way) if way else float(apart)

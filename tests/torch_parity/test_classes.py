@@ -109,6 +109,18 @@ def test_the_arrays_of_the_user_stay_alive() -> None:
     np.testing.assert_array_equal(params["dense"]["kernel"], 0.5)
 
 
+def test_memory_of_torch_is_read_at_once() -> None:
+    """PyTorch goes on training in place, while JAX has other work in flight."""
+    busy = jax.jit(lambda x: x @ x)
+    for _ in range(20):
+        param = torch.zeros(300, 300)
+        work = [busy(jnp.ones((700, 700))) for _ in range(3)]
+        optimizer = optim.SGD({"w": param.numpy().T}, lr=1.0)
+        param += 1
+        assert float(jnp.max(jnp.abs(optimizer.params["w"]))) == 0
+        jax.block_until_ready(work)
+
+
 def test_params_can_be_set() -> None:
     optimizer = optim.SGD(tree(), lr=1.0)
     optimizer.params = jax.tree.map(lambda x: x + 1, tree())

@@ -140,6 +140,11 @@ MISTAKES = {
         RuntimeError,
         "`fused` does not support `differentiable`",
     ),
+    "dense gradients of a sparse function": (
+        lambda: optim.sparse_adam().update({"w": W}, optim.sparse_adam().init({"w": W}), {"w": W}),
+        RuntimeError,
+        "SparseAdam does not support dense gradients, please consider Adam instead",
+    ),
     "an unknown option": (
         lambda: optim.SGD({"w": W}, groups={"w": {"betas": (0.9, 0.9)}}),
         ValueError,

@@ -8,12 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from jax.experimental.sparse import BCOO
 
 import gradtx
 import gradtx.torch.optim as optim
 from gradtx.core.value import factory_of
-from tests.torch_parity.cases import CASES, CLOSURES, SPARSE, Case, grouped, problem, run_torch
+from tests.torch_parity.cases import (
+    CASES,
+    CLOSURES,
+    SPARSE,
+    TORCH_NEWTON_SCHULZ,
+    Case,
+    as_array,
+    distance,
+    minimise,
+    minimise_in_torch,
+    newton_schulz,
+    problem,
+    run_class,
+    run_torch,
+)
 
 STEPS = 100
 ids = partial(pytest.mark.parametrize, "case", ids=lambda case: case.id)
@@ -21,39 +34,13 @@ EXACT = [case for case in CASES if case.name != "Muon"]
 MUON = [case for case in CASES if case.name == "Muon"]
 
 
-def run_class(case: Case, steps: int, dtype: Any, **options: Any) -> tuple[list[list[np.ndarray]], Any]:
-    """Params after each step of the class, and the optimizer."""
-    values, grads = problem(case, steps)
-    params = [jnp.asarray(value, dtype) for value in values]
-    optimizer = getattr(optim, case.name)(grouped(case, params), **case.options, **options)
-    seen = []
-    for row in grads:
-        given = [None if grad is None else jnp.asarray(grad, dtype) for grad in row]
-        out = optimizer.step(given if case.group is None else [given[::2], given[1::2]])
-        seen.append(in_order(case, [np.asarray(x, np.float64) for x in jax.tree.leaves(out)]))
-    return seen, optimizer
-
-
-def in_order(case: Case, arrays: list[Any]) -> list[Any]:
-    """The params as `problem` lists them; with two groups every other one is in the second."""
-    if case.group is None:
-        return arrays
-    half = (len(arrays) + 1) // 2
-    out = list(arrays)
-    out[::2], out[1::2] = arrays[:half], arrays[half:]
-    return out
-
-
 def transformation(case: Case, **numbers: Any) -> gradtx.GradientTransformation:
     """The function form of a case."""
     return getattr(optim, case.name.lower())(**{**case.options, **numbers})
 
 
-def distance(found: list[np.ndarray], wanted: list[np.ndarray], start: list[np.ndarray]) -> float:
-    """The largest difference of two ends of a way, in units of its largest displacement."""
-    apart = max(np.max(np.abs(a - b), initial=0) for a, b in zip(found, wanted, strict=True))
-    way = max(np.max(np.abs(b - s), initial=0) for b, s in zip(wanted, start, strict=True))
-    return float(apart / way) if way else float(apart)
+def values(params: Any) -> list[np.ndarray]:
+    return [np.asarray(param) for param in params]
 
 
 def assert_states(case: Case, ours: dict[int, Any], theirs: dict[int, Any], bound: float) -> None:
@@ -192,17 +179,7 @@ def test_muon_is_torch_to_bfloat16(case: Case) -> None:
 @ids(MUON)
 def test_muon_is_torch_but_for_bfloat16(case: Case, x64, monkeypatch) -> None:
     """With the same polynomial in float64 on both sides, all else is equal."""
-
-    def in_float64(grad: torch.Tensor, coefficients: Any, steps: int, eps: float) -> torch.Tensor:
-        a, b, c = coefficients
-        x = grad.T if grad.shape[0] > grad.shape[1] else grad
-        x = x / max(float(x.norm()), eps)
-        for _ in range(steps):
-            gram = x @ x.T
-            x = a * x + (b * gram + c * gram @ gram) @ x
-        return x.T if grad.shape[0] > grad.shape[1] else x
-
-    monkeypatch.setattr("torch.optim._muon._zeropower_via_newtonschulz", in_float64)
+    monkeypatch.setattr(TORCH_NEWTON_SCHULZ, newton_schulz)
     theirs, torch_optimizer = run_torch(case, STEPS)
     ours, optimizer = run_class(case, STEPS, jnp.float64, ns_dtype="float64")
     assert distance(ours[-1], theirs[-1], problem(case, 1)[0]) <= 1e-12
@@ -264,32 +241,23 @@ def test_real_optimizers_refuse_complex_params(name: str) -> None:
 # --- sparse gradients -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dense_axes", [0, 1])
 @ids(SPARSE)
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
-def test_sparse_adam_is_torch(dense_axes: int, case: Case, x64) -> None:
-    rng = np.random.default_rng(4)
-    start = rng.normal(size=(6, 4))
-    param = torch.nn.Parameter(torch.tensor(start))
-    theirs = torch.optim.SparseAdam([param], **case.options)
-    ours = optim.SparseAdam([jnp.asarray(start)], **case.options)
+def test_sparse_adam_is_torch(case: Case, x64) -> None:
+    """The class and the function."""
+    theirs, torch_optimizer = run_torch(case, STEPS)
+    ours, optimizer = run_class(case, STEPS, jnp.float64)
+    start, grads = problem(case, STEPS)
     tx = optim.sparse_adam(**case.options)
-    functional, state = [jnp.asarray(start)], tx.init([jnp.asarray(start)])
-    for _ in range(STEPS):
-        indices = rng.integers(0, [6, 4][: 2 - dense_axes], size=(5, 2 - dense_axes))  # with repetitions
-        data = rng.normal(size=(5, *[4] * dense_axes))
-        data[0] = 0
-        param.grad = torch.sparse_coo_tensor(torch.tensor(indices.T), torch.tensor(data), (6, 4))
-        theirs.step()
-        grad = BCOO((jnp.asarray(data), jnp.asarray(indices)), shape=(6, 4))
-        (out,) = ours.step([grad])
-        updates, state = tx.update([grad], state, functional)
-        functional = gradtx.apply_updates(functional, updates)
-    for found in (out, functional[0]):
-        assert distance([np.asarray(found)], [param.detach().numpy()], [start]) <= 1e-12
-    mine, other = ours.state_dict()["state"][0], theirs.state_dict()["state"][0]
-    assert mine.keys() == other.keys() and mine["step"] == other["step"] == STEPS
-    np.testing.assert_allclose(mine["exp_avg_sq"], other["exp_avg_sq"].numpy(), rtol=1e-12)
+    params: Any = list(map(jnp.asarray, start))
+    state = tx.init(params)
+    for row in grads:
+        updates, state = tx.update([as_array(grad) for grad in row], state, params)
+        params = gradtx.apply_updates(params, updates)
+    for found in (ours[-1], values(params)):
+        assert distance(found, theirs[-1], start) <= 1e-12
+    for mine, other in zip(optimizer.state.values(), torch_optimizer.state.values(), strict=True):
+        assert mine.keys() == other.keys() and mine["step"] == other["step"] == STEPS
+        np.testing.assert_allclose(mine["exp_avg_sq"], other["exp_avg_sq"].numpy(), rtol=1e-12)
 
 
 # --- closures ---------------------------------------------------------------------------------------
@@ -302,41 +270,17 @@ def test_lbfgs_is_torch(case: Case, x64) -> None:
     Within 1e-12, or where differences of gradients amplify the last digit, within 100 times what they
     make of a start that is 1e-15 apart, in PyTorch itself.
     """
-    start, (weights, *_) = problem(case, 1)
-
-    def loss(library: Any, weights: Any, params: Any) -> Any:
-        terms = [(w**2 + 0.1) * (p - w) ** 2 + 0.1 * p**4 for p, w in zip(params, weights, strict=True)]
-        return sum(library.sum(term) for term in terms)
-
-    def in_torch(start: list[np.ndarray]) -> tuple[list[float], list[np.ndarray], Any]:
-        params = [torch.nn.Parameter(torch.tensor(value)) for value in start]
-        optimizer = torch.optim.LBFGS(params, **case.options)
-
-        def closure() -> torch.Tensor:
-            optimizer.zero_grad()
-            value = loss(torch, list(map(torch.tensor, weights)), params)
-            value.backward()
-            return value
-
-        losses = [float(optimizer.step(closure).detach()) for _ in range(STEPS)]
-        return losses, [p.detach().numpy() for p in params], optimizer.state_dict()["state"][0]
-
-    losses, wanted, theirs = in_torch(start)
-    beside, end, _ = in_torch([value * (1 + 1e-15) for value in start])
-    optimizer = optim.LBFGS([jnp.asarray(value) for value in start], **case.options)
-    ours_loss = partial(loss, jnp, weights)
-    found = [float(optimizer.step(ours_loss)) for _ in range(STEPS)]
+    start, _ = problem(case, 1)
+    losses, wanted, torch_optimizer = minimise_in_torch(case, STEPS)
+    beside, end, _ = minimise_in_torch(case, STEPS, factor=1 + 1e-15)
+    found, params, optimizer = minimise(case, STEPS, jnp.float64)
     assert np.all(
         np.abs(np.subtract(found, losses)) <= 1e-12 + 100 * np.max(np.abs(np.subtract(beside, losses)))
     )
-    assert distance(values(optimizer.params), wanted, start) <= 1e-12 + 100 * distance(end, wanted, start)
-    mine = optimizer.state_dict()["state"][0]
+    assert distance(params, wanted, start) <= 1e-12 + 100 * distance(end, wanted, start)
+    mine, theirs = (x.state_dict()["state"][0] for x in (optimizer, torch_optimizer))
     assert mine.keys() == theirs.keys()
     assert (mine["n_iter"], mine["func_evals"]) == (theirs["n_iter"], theirs["func_evals"])
-
-
-def values(params: Any) -> list[np.ndarray]:
-    return [np.asarray(param) for param in params]
 
 
 def test_every_class_has_its_function() -> None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
+from gradtx.core.numerics import owned
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.value import canonical, factory_of
 from gradtx.torch.optim import _params, _slots
@@ -149,7 +150,7 @@ class Optimizer:
                     raise errors.another_shape(
                         f"{self.name}.params", path, "the new param", jnp.shape(new), "the param", old.shape
                     )
-                rows[g][i] = jnp.array(new, dtype=old.dtype, copy=True)
+                rows[g][i] = owned(new, old.dtype)
         for group, row in zip(self.param_groups, rows, strict=True):
             group["params"] = row
         for tree in self._trees:
@@ -176,8 +177,7 @@ class Optimizer:
             if self.real_only and jnp.iscomplexobj(param):
                 raise RuntimeError(f"{self.name} does not support complex parameters; {path} is complex")
             self.check_param(path, param)
-        # Copies, for the first step donates its buffers, and strongly typed, as every step leaves them.
-        arrays = [jnp.array(x, dtype=jnp.result_type(x), copy=True) for x in new.given]
+        arrays = list(map(owned, new.given))  # the first step donates its buffers
         whole = [({}, list(range(len(arrays))))]
         parts = _params.by_pattern(_params.tree_of(params), groups) if groups else whole
         added, places = [], {}

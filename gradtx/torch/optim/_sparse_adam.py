@@ -17,6 +17,8 @@ from gradtx.transforms.scaling import scale_by_learning_rate
 LearningRate = Annotated[ScalarOrSchedule, Interval("(0, inf]", "Invalid learning rate: {}")]
 Epsilon = Annotated[ScalarOrSchedule, Interval("(0, inf]", "Invalid epsilon value: {}")]
 
+DENSE = "SparseAdam does not support dense gradients, please consider Adam instead"
+
 
 @leafwise(state=MomentsState, like_torch=True, real_only=True)
 def scale_by_lazy_adam(b1: Decay, b2: Decay, eps: NonNegative, maximize: bool):
@@ -29,6 +31,8 @@ def scale_by_lazy_adam(b1: Decay, b2: Decay, eps: NonNegative, maximize: bool):
         return dict(exp_avg=jnp.zeros_like(param), exp_avg_sq=jnp.zeros_like(param))
 
     def update(grad, exp_avg, exp_avg_sq, step):
+        if not is_sparse(grad):
+            raise RuntimeError(DENSE)
         dense = -grad.todense() if maximize else grad.todense()
         # An entry counts even if it is 0, and several of one place are one entry.
         ones = type(grad)((jnp.ones_like(grad.data), grad.indices), shape=grad.shape)
@@ -99,7 +103,7 @@ class SparseAdam(Optimizer):
 
     def check_grad(self, grad: Any) -> Any:
         if grad is not None and not is_sparse(grad):
-            raise RuntimeError("SparseAdam does not support dense gradients, please consider Adam instead")
+            raise RuntimeError(DENSE)
         return grad
 
     def _rows(self, i: int) -> list[dict[str, Any]]:

@@ -16,12 +16,22 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
-from gradtx.core.numerics import at_least_float32, cast, decay_towards
+from gradtx.core.numerics import at_least_float32, decay_towards, owned
 from gradtx.core.select import leaf_paths
 from gradtx.core.types import Array
 from gradtx.torch.optim._params import nnx_of
 from gradtx.torch.optim._slots import to_numpy
 from gradtx.torch.optim._swa_lr import SWALR as SWALR
+
+__all__ = [
+    "SWALR",
+    "AveragedModel",
+    "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
+    "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
+    "update_bn",
+]
 
 AvgFn = Callable[[Array, Array, Any], Array]
 """``f(averaged, current, n)``: the new average of one tensor, after n of them."""
@@ -237,7 +247,7 @@ class AveragedModel:
         return {name: leaf for name, leaf in zip(names, leaves, strict=True) if leaf is not None}
 
     def _copied(self, tree: Any) -> Any:
-        return self._placed(jax.tree.map(lambda x: cast(jnp.copy(x), jnp.result_type(x)), tree))
+        return self._placed(jax.tree.map(owned, tree))
 
     def _placed(self, tree: Any) -> Any:
         return tree if self.device is None else jax.device_put(tree, self.device)
