@@ -29,7 +29,7 @@ def public() -> Iterator[tuple[str, Any]]:
     shown = documented()
     doors = {"gradtx": gradtx, **{f"gradtx.{name}": x for name, x in vars(gradtx).items()}}
     for door, module in doors.items():
-        if isinstance(module, ModuleType) and (module is gradtx or door in shown):
+        if isinstance(module, ModuleType) and any(f"{name}.".startswith(f"{door}.") for name in shown):
             for name in getattr(module, "__all__", dir(module)):
                 value = getattr(module, name)
                 if not name.startswith("_") and not isinstance(value, ModuleType):

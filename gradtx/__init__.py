@@ -10,16 +10,35 @@ Small gradient transformations chain into any optimizer::
 
 from importlib.metadata import version as _version
 
+# assignment: pairing rows with columns
+from gradtx import assignment as assignment
+
+# contrib: newer and less settled optimizers
+from gradtx import contrib as contrib
+
+# losses: predictions and targets -> one number per sample
+from gradtx import losses as losses
+
+# perturbations: functions smoothed by noise
+from gradtx import perturbations as perturbations
+
+# projections: the nearest point of a set
+from gradtx import projections as projections
+
 # torch: PyTorch's names, defaults and numbers
 from gradtx import torch as torch
 
 # core: values, the three kinds, running them
 from gradtx.core import tree as tree
 from gradtx.core.apply import apply_updates as apply_updates
+from gradtx.core.apply import incremental_update as incremental_update
 from gradtx.core.apply import jit_step as jit_step
+from gradtx.core.apply import periodic_update as periodic_update
 from gradtx.core.chain import chain as chain
+from gradtx.core.chain import named_chain as named_chain
 from gradtx.core.config import from_config as from_config
 from gradtx.core.config import to_config as to_config
+from gradtx.core.evaluation import evaluation_params as evaluation_params
 from gradtx.core.hyperparams import Hyperparams as Hyperparams
 from gradtx.core.hyperparams import hyperparams as hyperparams
 from gradtx.core.names import load_state_dict as load_state_dict
@@ -46,21 +65,64 @@ from gradtx.core.types import Positive as Positive
 from gradtx.core.types import Static as Static
 from gradtx.core.types import Updates as Updates
 
+# drivers: loops that run an optimizer until it is done
+from gradtx.drivers.minimize import MinimizeResult as MinimizeResult
+from gradtx.drivers.minimize import minimize as minimize
+
+# losses: those that Optax has here too
+from gradtx.losses.binary import hinge_loss as hinge_loss
+from gradtx.losses.binary import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
+from gradtx.losses.binary import sigmoid_focal_loss as sigmoid_focal_loss
+from gradtx.losses.classification import safe_softmax_cross_entropy as safe_softmax_cross_entropy
+from gradtx.losses.classification import softmax_cross_entropy as softmax_cross_entropy
+from gradtx.losses.classification import (
+    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
+)
+from gradtx.losses.ctc import ctc_loss as ctc_loss
+from gradtx.losses.ctc import ctc_loss_with_forward_probs as ctc_loss_with_forward_probs
+from gradtx.losses.divergence import convex_kl_divergence as convex_kl_divergence
+from gradtx.losses.divergence import generalized_kl_divergence as generalized_kl_divergence
+from gradtx.losses.divergence import kl_divergence as kl_divergence
+from gradtx.losses.embedding import ntxent as ntxent
+from gradtx.losses.regression import cosine_distance as cosine_distance
+from gradtx.losses.regression import cosine_similarity as cosine_similarity
+from gradtx.losses.regression import huber_loss as huber_loss
+from gradtx.losses.regression import l2_loss as l2_loss
+from gradtx.losses.regression import log_cosh as log_cosh
+from gradtx.losses.regression import squared_error as squared_error
+from gradtx.losses.smoothing import smooth_labels as smooth_labels
+
 # optimizers: recipes
 from gradtx.optimizers.adam import adam as adam
 from gradtx.optimizers.adam import adamw as adamw
 from gradtx.optimizers.adam import amsgrad as amsgrad
 from gradtx.optimizers.adam import nadam as nadam
 from gradtx.optimizers.adam import nadamw as nadamw
+from gradtx.optimizers.adamax import adamax as adamax
+from gradtx.optimizers.adamax import adamaxw as adamaxw
+from gradtx.optimizers.adaptive import adadelta as adadelta
 from gradtx.optimizers.adaptive import adagrad as adagrad
 from gradtx.optimizers.adaptive import rmsprop as rmsprop
+from gradtx.optimizers.large_batch import fromage as fromage
 from gradtx.optimizers.large_batch import lamb as lamb
 from gradtx.optimizers.large_batch import lars as lars
+from gradtx.optimizers.large_batch import novograd as novograd
+from gradtx.optimizers.lbfgs import lbfgs as lbfgs
 from gradtx.optimizers.lion import lion as lion
+from gradtx.optimizers.low_memory import adafactor as adafactor
+from gradtx.optimizers.low_memory import sm3 as sm3
+from gradtx.optimizers.nesterov import adan as adan
+from gradtx.optimizers.optimistic import optimistic_adam_v2 as optimistic_adam_v2
+from gradtx.optimizers.optimistic import optimistic_gradient_descent as optimistic_gradient_descent
+from gradtx.optimizers.polyak import polyak_sgd as polyak_sgd
+from gradtx.optimizers.rprop import rprop as rprop
 from gradtx.optimizers.sgd import noisy_sgd as noisy_sgd
 from gradtx.optimizers.sgd import sgd as sgd
 from gradtx.optimizers.sgd import sign_sgd as sign_sgd
 from gradtx.optimizers.sgd import signum as signum
+from gradtx.optimizers.variance import adabelief as adabelief
+from gradtx.optimizers.variance import radam as radam
+from gradtx.optimizers.variance import yogi as yogi
 
 # schedules: count -> value
 from gradtx.schedules import constant_schedule as constant_schedule
@@ -97,6 +159,13 @@ from gradtx.transforms.adaptive import scale_by_amsgrad as scale_by_amsgrad
 from gradtx.transforms.adaptive import scale_by_rms as scale_by_rms
 from gradtx.transforms.adaptive import scale_by_rss as scale_by_rss
 from gradtx.transforms.adaptive import scale_by_stddev as scale_by_stddev
+from gradtx.transforms.backtracking import BacktrackingLinesearchInfo as BacktrackingLinesearchInfo
+from gradtx.transforms.backtracking import (
+    ScaleByBacktrackingLinesearchState as ScaleByBacktrackingLinesearchState,
+)
+from gradtx.transforms.backtracking import (
+    scale_by_backtracking_linesearch as scale_by_backtracking_linesearch,
+)
 from gradtx.transforms.cleaning import ZeroNansState as ZeroNansState
 from gradtx.transforms.cleaning import centralize as centralize
 from gradtx.transforms.cleaning import zero_nans as zero_nans
@@ -104,14 +173,42 @@ from gradtx.transforms.clipping import adaptive_grad_clip as adaptive_grad_clip
 from gradtx.transforms.clipping import clip as clip
 from gradtx.transforms.clipping import clip_by_block_rms as clip_by_block_rms
 from gradtx.transforms.clipping import clip_by_global_norm as clip_by_global_norm
+from gradtx.transforms.constraints import keep_params_nonnegative as keep_params_nonnegative
 from gradtx.transforms.decay import WeightDecaySchedule as WeightDecaySchedule
 from gradtx.transforms.decay import add_decayed_weights as add_decayed_weights
+from gradtx.transforms.differences import ScaleByAdanState as ScaleByAdanState
+from gradtx.transforms.differences import ScaleByOptimisticGradientState as ScaleByOptimisticGradientState
+from gradtx.transforms.differences import scale_by_adan as scale_by_adan
+from gradtx.transforms.differences import scale_by_optimistic_gradient as scale_by_optimistic_gradient
+from gradtx.transforms.factored import FactoredState as FactoredState
+from gradtx.transforms.factored import ScaleBySM3State as ScaleBySM3State
+from gradtx.transforms.factored import scale_by_factored_rms as scale_by_factored_rms
+from gradtx.transforms.factored import scale_by_sm3 as scale_by_sm3
+from gradtx.transforms.freezing import freeze as freeze
+from gradtx.transforms.freezing import selective_transform as selective_transform
+from gradtx.transforms.layerwise import ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState
+from gradtx.transforms.layerwise import ScaleByNovogradState as ScaleByNovogradState
+from gradtx.transforms.layerwise import scale_by_distance_over_gradients as scale_by_distance_over_gradients
+from gradtx.transforms.layerwise import scale_by_novograd as scale_by_novograd
+from gradtx.transforms.linesearch import value_and_grad_from_state as value_and_grad_from_state
 from gradtx.transforms.momentum import EmaState as EmaState
 from gradtx.transforms.momentum import TraceState as TraceState
 from gradtx.transforms.momentum import ema as ema
 from gradtx.transforms.momentum import trace as trace
+from gradtx.transforms.monitoring import Measurement as Measurement
+from gradtx.transforms.monitoring import MonitorState as MonitorState
+from gradtx.transforms.monitoring import SnapshotState as SnapshotState
+from gradtx.transforms.monitoring import measure_with_ema as measure_with_ema
+from gradtx.transforms.monitoring import monitor as monitor
+from gradtx.transforms.monitoring import snapshot as snapshot
 from gradtx.transforms.noise import AddNoiseState as AddNoiseState
 from gradtx.transforms.noise import add_noise as add_noise
+from gradtx.transforms.per_example import per_example_global_norm_clip as per_example_global_norm_clip
+from gradtx.transforms.per_example import per_example_layer_norm_clip as per_example_layer_norm_clip
+from gradtx.transforms.polyak import scale_by_polyak as scale_by_polyak
+from gradtx.transforms.quasi_newton import ScaleByLBFGSState as ScaleByLBFGSState
+from gradtx.transforms.quasi_newton import scale_by_lbfgs as scale_by_lbfgs
+from gradtx.transforms.rectified import scale_by_radam as scale_by_radam
 from gradtx.transforms.scaling import ScaleByScheduleState as ScaleByScheduleState
 from gradtx.transforms.scaling import identity as identity
 from gradtx.transforms.scaling import normalize_by_update_norm as normalize_by_update_norm
@@ -127,20 +224,35 @@ from gradtx.transforms.sign import ScaleByRpropState as ScaleByRpropState
 from gradtx.transforms.sign import scale_by_lion as scale_by_lion
 from gradtx.transforms.sign import scale_by_rprop as scale_by_rprop
 from gradtx.transforms.sign import scale_by_sign as scale_by_sign
+from gradtx.transforms.variance import ScaleByBeliefState as ScaleByBeliefState
+from gradtx.transforms.variance import scale_by_belief as scale_by_belief
+from gradtx.transforms.variance import scale_by_yogi as scale_by_yogi
+from gradtx.transforms.zoom import ScaleByZoomLinesearchState as ScaleByZoomLinesearchState
+from gradtx.transforms.zoom import ZoomLinesearchInfo as ZoomLinesearchInfo
+from gradtx.transforms.zoom import scale_by_zoom_linesearch as scale_by_zoom_linesearch
 
 # wrappers: when, where and with which numbers another transformation runs
 from gradtx.wrappers.accumulation import MultiSteps as MultiSteps
 from gradtx.wrappers.accumulation import MultiStepsState as MultiStepsState
+from gradtx.wrappers.conditional import ConditionallyMaskState as ConditionallyMaskState
+from gradtx.wrappers.conditional import ConditionallyTransformState as ConditionallyTransformState
+from gradtx.wrappers.conditional import conditionally_mask as conditionally_mask
+from gradtx.wrappers.conditional import conditionally_transform as conditionally_transform
 from gradtx.wrappers.finite import ApplyIfFiniteState as ApplyIfFiniteState
 from gradtx.wrappers.finite import apply_if_finite as apply_if_finite
+from gradtx.wrappers.flattening import flatten as flatten
 from gradtx.wrappers.groups import groups as groups
 from gradtx.wrappers.injecting import InjectStatefulHyperparamsState as InjectStatefulHyperparamsState
 from gradtx.wrappers.injecting import WrappedScheduleState as WrappedScheduleState
 from gradtx.wrappers.injecting import inject_hyperparams as inject_hyperparams
+from gradtx.wrappers.lookahead import LookaheadState as LookaheadState
+from gradtx.wrappers.lookahead import lookahead as lookahead
 from gradtx.wrappers.masking import MaskedNode as MaskedNode
 from gradtx.wrappers.masking import MaskedState as MaskedState
 from gradtx.wrappers.masking import PartitionState as PartitionState
 from gradtx.wrappers.masking import masked as masked
 from gradtx.wrappers.masking import partition as partition
+from gradtx.wrappers.skipping import skip_large_updates as skip_large_updates
+from gradtx.wrappers.skipping import skip_not_finite as skip_not_finite
 
 __version__ = _version("gradtx")

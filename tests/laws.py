@@ -17,7 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx
-from tests.table import Row, by_rank
+from gradtx.contrib import (
+    hutchinson_estimator_diag_hessian,
+    momo,
+    momo_adam,
+    reduce_on_plateau,
+    scale_by_sophia,
+)
+from tests.table import Row, by_rank, on_even_steps, one_example, told, towards_one, with_quartic
 
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}
 LAWS: list[Callable[[Row], None]] = []
@@ -176,12 +183,19 @@ def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> 
 @law
 def gradients_through_updates_are_finite(row: Row) -> None:
     def total(tx: Any, params: Any, grads: Any) -> Any:
-        after, _ = run(tx, params, grads)
+        def step(carry: Any, grad: Any) -> Any:
+            params, state = carry
+            updates, state = tx.update(grad, state, params)
+            return (gradtx.apply_updates(params, updates), state), None
+
+        (after, _), _ = jax.lax.scan(step, (params, tx.init(params)), grads)
         return sum(jnp.sum(x) for x in jax.tree.leaves(after))
 
+    # A loop, so that one update is compiled and not three.
     gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2), allow_int=True))
     params = tree(0)
-    for grads in ([tree(1), tree(2), tree(3)], [zeros(params)] * 3):
+    three = jax.tree.map(lambda *grads: jnp.stack(grads), tree(1), tree(2), tree(3))
+    for grads in (three, zeros(three)):
         found = jax.tree.leaves(gradient(row(), params, grads))
         assert_finite([x for x in found if x.dtype != jax.dtypes.float0])  # whole numbers have no gradient
 
@@ -383,7 +397,10 @@ def unknown_extra_arguments_are_ignored(row: Row) -> None:
 
 @law
 def a_value_is_its_repr(row: Row) -> None:
-    names = {**vars(gradtx), "by_rank": by_rank}
+    functions = (by_rank, on_even_steps, towards_one, told, one_example)
+    functions += (momo, momo_adam, reduce_on_plateau)
+    functions += (with_quartic, scale_by_sophia, hutchinson_estimator_diag_hessian)
+    names = {**vars(gradtx), **{function.__name__: function for function in functions}}
     assert eval(repr(row()), names) == row()
 
 
@@ -428,6 +445,7 @@ def counters_saturate(row: Row) -> None:
     def is_counter(path: Any) -> bool:
         return getattr(path[-1], "name", "") in (
             "count",
+            "t",
             "gradient_step",
             "notfinite_count",
             "total_notfinite",

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import gradtx
@@ -52,6 +54,53 @@ def by_rank(path: str, leaf: Any) -> str:
     return "matrix" if np.ndim(leaf) == 2 else "rest"
 
 
+def on_even_steps(step: Any) -> Any:
+    """A condition: the first step, the third, ..."""
+    return step % 2 == 0
+
+
+def towards_one(count: Any, power: Any) -> Any:
+    """A decay for `scale_by_factored_rms`: that of a mean over all updates, then over the last hundred."""
+    return jnp.minimum(1 - 1 / (count + 1.0), 0.99)
+
+
+@gradtx.treewise()
+def told(make: Callable[[], Any], value: float):
+    """What a factory makes without arguments, always told this value."""
+    inner = make()
+
+    def update(updates, state, params):
+        return inner.update(updates, state, params, value=value)
+
+    return inner.init, update
+
+
+@gradtx.treewise()
+def one_example(inner: gradtx.GradientTransformation):
+    """A transformation of gradients per example, for a batch of one."""
+
+    def update(updates, state, params=None):
+        return inner.update(jax.tree.map(lambda g: g[None], updates), state, params)
+
+    return inner.init, update
+
+
+def quartic(params: Any) -> Any:
+    """The sum of fourth powers, whose Hessian is diagonal."""
+    return sum(jnp.sum(x**4) for x in jax.tree.leaves(params))
+
+
+@gradtx.treewise()
+def with_quartic(make: Callable[[], Any]):
+    """What a factory makes without arguments, always given this objective."""
+    inner = make()
+
+    def update(updates, state, params):
+        return inner.update(updates, state, params, obj_fn=quartic)
+
+    return inner.init, update
+
+
 down = f.times(-0.1)
 
 PRIMITIVES = [
@@ -92,6 +141,66 @@ PRIMITIVES = [
     Row("scale_by_stddev-debiased", lambda x: x.scale_by_stddev(initial_scale=0.1, bias_correction=True)),
     Row("scale_by_rss", lambda x: x.scale_by_rss(), lambda: f.adagrad()),
     Row("scale_by_adamax", lambda x: x.scale_by_adamax(), lambda: f.adamax()),
+    Row("scale_by_belief", lambda x: x.scale_by_belief(), lambda: f.belief()),
+    Row(
+        "scale_by_belief-nesterov",
+        lambda x: x.scale_by_belief(0.8, 0.99, 1e-8, 1e-8, nesterov=True),
+        lambda: f.belief(0.8, 0.99, 1e-8, 1e-8, nesterov=True),
+    ),
+    Row(
+        "scale_by_radam",
+        lambda x: x.scale_by_radam(),
+        lambda: f.radam(),
+        in_optax=False,  # for b2 = 0.999, Optax's length of the average is a difference of large numbers
+    ),
+    Row(
+        "scale_by_radam-4",
+        lambda x: x.scale_by_radam(b2=0.9, threshold=4.0),
+        lambda: f.radam(b2=0.9, threshold=4.0),
+    ),
+    Row(
+        "scale_by_radam-nesterov",
+        lambda x: x.scale_by_radam(b2=0.9, eps_root=1e-8, nesterov=True),
+    ),
+    Row("scale_by_yogi", lambda x: x.scale_by_yogi(), lambda: f.yogi()),
+    Row(
+        "scale_by_adan",
+        lambda x: x.scale_by_adan(),
+        lambda: f.adan(),
+        in_optax=False,  # Optax weighs the gradient's change by 1 - b2
+    ),
+    Row(
+        "scale_by_sm3",
+        lambda x: x.scale_by_sm3(),
+        lambda: f.sm3(),
+        in_optax=False,  # Optax has no SM3 for scalars
+        supports_complex=False,
+    ),
+    Row(
+        "scale_by_sm3-decaying",
+        lambda x: x.scale_by_sm3(0.5, 0.8),
+        lambda: f.sm3(0.5, 0.8),
+        in_optax=False,
+        supports_complex=False,
+    ),
+    Row(
+        "scale_by_factored_rms",
+        lambda x: x.scale_by_factored_rms(min_dim_size_to_factor=2),
+        lambda: f.factored_rms(),
+        in_optax=False,  # Optax's decay is in float32
+    ),
+    Row(
+        "scale_by_factored_rms-whole",
+        lambda x: x.scale_by_factored_rms(decay_rate=0.5),
+        lambda: f.factored_rms(0.5, factored=False),
+        in_optax=False,
+    ),
+    Row(
+        "scale_by_factored_rms-decay",
+        lambda x: x.scale_by_factored_rms(min_dim_size_to_factor=2, decay_rate_fn=towards_one),
+        lambda: f.factored_rms(1.0),
+        is_data=False,
+    ),
     Row("scale_by_adadelta", lambda x: x.scale_by_adadelta(), lambda: f.adadelta()),
     Row("scale_by_sign", lambda x: x.scale_by_sign(), lambda: f.sign()),
     Row(
@@ -120,6 +229,46 @@ PRIMITIVES = [
     ),
     Row("scale_by_param_block_norm", lambda x: x.scale_by_param_block_norm(), lambda: f.times_param_norm()),
     Row("scale_by_param_block_rms", lambda x: x.scale_by_param_block_rms(), lambda: f.times_param_rms()),
+    Row(
+        "scale_by_novograd",
+        lambda x: x.scale_by_novograd(weight_decay=0.1),
+        lambda: f.novograd(weight_decay=0.1),
+    ),
+    Row(
+        "scale_by_distance_over_gradients",
+        lambda x: x.scale_by_distance_over_gradients(0.1, global_scale=-1.0, param_dtype=None),
+        lambda: f.then(f.layerwise_dog(0.1), f.times(-1.0)),
+    ),
+    Row(
+        "keep_params_nonnegative",
+        lambda x: x.keep_params_nonnegative(),
+        lambda: f.nonnegative(),
+        supports_complex=False,
+    ),
+    Row(
+        "scale_by_optimistic_gradient",
+        lambda x: x.scale_by_optimistic_gradient(0.9, 0.5),
+        lambda: f.optimistic(0.9, 0.5),
+    ),
+    Row(
+        "scale_by_polyak",
+        lambda x: told(gradtx.scale_by_polyak, 5.0),
+        lambda: f.polyak(5.0),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "scale_by_lbfgs",
+        lambda x: x.scale_by_lbfgs(),
+        lambda: f.lbfgs(),
+        in_optax=False,  # Optax uses pairs without positive curvature, which random gradients have
+    ),
+    Row(
+        "scale_by_lbfgs-3",
+        lambda x: x.scale_by_lbfgs(3, False),
+        lambda: f.lbfgs(3, False),
+        in_optax=False,
+    ),
     Row("normalize_by_update_norm", lambda x: x.normalize_by_update_norm(2.0), lambda: f.unit_norm(2.0)),
 ]
 
@@ -132,7 +281,52 @@ WRAPPERS = [
         ),
         lambda: f.then(f.clip_norm(1.0), f.momentum(0.9), f.decay(0.1), down),
     ),
+    Row(
+        "named_chain",
+        lambda x: x.named_chain(
+            ("momentum", x.trace(0.9)), ("clip", x.clip_by_global_norm(1.0)), ("a", x.adam(0.1))
+        ),
+        lambda: f.then(f.momentum(0.9), f.clip_norm(1.0), f.adam(), down),
+    ),
+    Row("flatten", lambda x: x.flatten(x.adam(0.1)), lambda: f.then(f.adam(), down)),
+    Row(
+        "lookahead",
+        lambda x: x.lookahead(x.adam(0.1), 3, 0.5),
+        lambda: f.lookahead(f.then(f.adam(), down), 3, 0.5),
+        in_optax=False,  # where the params are a pair of the fast and the slow ones
+    ),
+    Row(
+        "lookahead-reset",
+        lambda x: x.lookahead(x.adam(0.1), 2, 0.5, reset_state=True),
+        lambda: f.lookahead(f.then(f.adam(), down), 2, 0.5, lambda: f.then(f.adam(), down)),
+        in_optax=False,
+    ),
     Row("masked", lambda x: x.masked(x.scale_by_adam(), True), lambda: f.adam()),
+    Row("freeze", lambda x: x.freeze(True), lambda: f.times(0.0)),
+    Row(
+        "selective_transform",
+        lambda x: x.selective_transform(x.scale_by_adam(), freeze_mask=False),
+        lambda: f.adam(),
+    ),
+    Row(
+        "snapshot",
+        lambda x: x.snapshot("norm", gradtx.global_norm),
+        lambda: f.times(1.0),
+        is_data=False,
+    ),
+    Row(
+        "monitor",
+        lambda x: x.monitor(
+            {
+                "norm": gradtx.global_norm,
+                "average": x.measure_with_ema(gradtx.global_norm, 0.9),
+                "adam": x.scale_by_adam(),
+            }
+        ),
+        lambda: f.times(1.0),
+        in_optax=False,  # Optax has no measurements before the first update
+        is_data=False,
+    ),
     Row(
         "partition",
         lambda x: x.partition({"matrix": x.sgd(0.1), "rest": x.adam(0.1)}, by_rank),
@@ -155,12 +349,31 @@ WRAPPERS = [
         lambda x: x.inject_hyperparams(x.sgd)(learning_rate=schedule(x)),
         lambda: f.scheduled(lambda t: -at(t)),
     ),
+    Row(
+        "conditionally_transform",
+        lambda x: x.conditionally_transform(x.trace(0.9), on_even_steps),
+        lambda: f.alternating(f.momentum(0.9), f.times(1.0)),
+        is_data=False,
+    ),
+    Row(
+        "conditionally_mask",
+        lambda x: x.conditionally_mask(x.adam(0.1), on_even_steps),
+        lambda: f.alternating(f.then(f.adam(), down), f.times(0.0)),
+        is_data=False,
+    ),
     Row("apply_if_finite", lambda x: x.apply_if_finite(x.adam(0.1), 3), lambda: f.then(f.adam(), down)),
     Row(
         "MultiSteps",
         lambda x: x.MultiSteps(x.adam(0.1), 3),
         lambda: f.accumulated(f.then(f.adam(), down), 3),
         in_optax=False,
+    ),
+    Row(
+        "MultiSteps-skip_not_finite",
+        lambda x: x.MultiSteps(x.adam(0.1), 2, should_skip_update_fn=x.skip_not_finite),
+        lambda: f.accumulated(f.then(f.adam(), down), 2),
+        in_optax=False,
+        is_data=False,
     ),
     Row(
         "MultiSteps-1", lambda x: x.MultiSteps(x.adam(0.1), 1), lambda: f.then(f.adam(), down), in_optax=False
@@ -171,6 +384,23 @@ RECIPES = [
     Row("sgd", lambda x: x.sgd(0.1), lambda: down),
     Row("sgd-momentum", lambda x: x.sgd(0.1, momentum=0.9), lambda: f.then(f.momentum(0.9), down)),
     Row("sgd-nesterov", lambda x: x.sgd(0.1, 0.9, True), lambda: f.then(f.momentum(0.9, True), down)),
+    Row(
+        "optimistic_gradient_descent",
+        lambda x: x.optimistic_gradient_descent(0.1),
+        lambda: f.then(f.optimistic(), down),
+    ),
+    Row(
+        "optimistic_adam_v2",
+        lambda x: x.optimistic_adam_v2(0.1, beta=0.5),
+        lambda: f.then(f.nadam(), f.optimistic(1.0, 0.5), down),
+    ),
+    Row(
+        "polyak_sgd",
+        lambda x: told(gradtx.polyak_sgd, 5.0),
+        lambda: f.then(f.times(-1.0), f.polyak(5.0)),
+        in_optax=False,
+        is_data=False,
+    ),
     Row("noisy_sgd", lambda x: x.noisy_sgd(0.1, key=3)),
     Row("sign_sgd", lambda x: x.sign_sgd(0.1), lambda: f.then(f.sign(), down)),
     Row("signum", lambda x: x.signum(0.1), lambda: f.then(f.average(0.9, False), f.sign(), down)),
@@ -189,6 +419,27 @@ RECIPES = [
     Row("nadam", lambda x: x.nadam(0.1), lambda: f.then(f.nadam(), down)),
     Row("nadamw", lambda x: x.nadamw(0.1), lambda: f.then(f.nadam(), f.decay(1e-4), down)),
     Row("amsgrad", lambda x: x.amsgrad(0.1), lambda: f.then(f.amsgrad(), down)),
+    Row("adamax", lambda x: x.adamax(0.1), lambda: f.then(f.adamax(), down)),
+    Row(
+        "adamaxw",
+        lambda x: x.adamaxw(0.1, weight_decay=0.01),
+        lambda: f.then(f.adamax(), f.decay(0.01), down),
+    ),
+    Row("adabelief", lambda x: x.adabelief(0.1), lambda: f.then(f.belief(), down)),
+    Row("radam", lambda x: x.radam(0.1, b2=0.9), lambda: f.then(f.radam(b2=0.9), down)),
+    Row("yogi", lambda x: x.yogi(0.1), lambda: f.then(f.yogi(), down)),
+    Row(
+        "adadelta",
+        lambda x: x.adadelta(0.1, weight_decay=0.01),
+        lambda: f.then(f.decay(0.01), f.adadelta(), down),
+    ),
+    Row(
+        "rprop",
+        lambda x: x.rprop(0.1, max_step_size=0.2),
+        lambda: f.then(f.rprop(0.1, largest=0.2), f.times(-1.0)),
+        in_optax=False,  # Optax returns each update one step late
+        supports_complex=False,
+    ),
     Row("adagrad", lambda x: x.adagrad(0.1), lambda: f.then(f.adagrad(), down)),
     Row("rmsprop", lambda x: x.rmsprop(0.1), lambda: f.then(f.rms(), down)),
     Row(
@@ -206,7 +457,223 @@ RECIPES = [
         lambda x: x.lars(0.1, weight_decay=0.1),
         lambda: f.then(f.decay(0.1), f.trust(0.001), down, f.momentum(0.9)),
     ),
+    Row(
+        "adan",
+        lambda x: x.adan(0.1, weight_decay=0.01),
+        lambda: f.then(f.adan(eps_root=1e-8), f.decay(0.01), down),
+        in_optax=False,
+    ),
+    Row("sm3", lambda x: x.sm3(0.1), lambda: f.then(f.sm3(), down), in_optax=False, supports_complex=False),
+    Row(
+        "adafactor",
+        lambda x: x.adafactor(0.1, 2),
+        lambda: f.then(f.factored_rms(), f.clip_rms(1.0), f.times(0.1), f.times_param_rms(), f.times(-1.0)),
+        in_optax=False,
+    ),
+    Row(
+        "adafactor-momentum",
+        lambda x: x.adafactor(0.1, 2, momentum=0.9, weight_decay_rate=0.01, clipping_threshold=None),
+        lambda: f.then(
+            f.factored_rms(),
+            f.times(0.1),
+            f.times_param_rms(),
+            f.average(0.9, False),
+            f.decay(0.01),
+            f.times(-1.0),
+        ),
+        in_optax=False,
+    ),
+    Row("novograd", lambda x: x.novograd(0.1), lambda: f.then(f.novograd(eps=1e-6), down)),
+    Row("fromage", lambda x: x.fromage(0.1), lambda: f.fromage(lambda t: 0.1)),
+    Row(
+        "fromage-scheduled",
+        lambda x: x.fromage(schedule(x)),
+        lambda: f.fromage(at),
+        in_optax=False,  # Optax squares the scheduled number in float32
+    ),
+    Row(
+        "lbfgs",
+        lambda x: x.lbfgs(0.1, linesearch=None),
+        lambda: f.then(f.lbfgs(), down),
+        in_optax=False,
+    ),
     Row("lion", lambda x: x.lion(0.1), lambda: f.then(f.lion(), f.decay(1e-3), down)),
+]
+
+
+CONTRIB = [
+    Row(
+        "contrib.normalize",
+        lambda x: x.contrib.normalize(),
+        lambda: f.unit_norm(eps=0.0),
+    ),
+    Row(
+        "contrib.split_real_and_imaginary",
+        lambda x: x.contrib.split_real_and_imaginary(x.adam(0.1)),
+        lambda: f.then(f.adam(), down),
+    ),
+    Row("contrib.scale_by_acprop", lambda x: x.contrib.scale_by_acprop(), lambda: f.acprop()),
+    Row(
+        "contrib.acprop",
+        lambda x: x.contrib.acprop(0.1, weight_decay=0.01),
+        lambda: f.then(f.acprop(), f.decay(0.01), down),
+    ),
+    Row(
+        "contrib.scale_by_adopt",
+        lambda x: x.contrib.scale_by_adopt(nesterov=True),
+        lambda: f.adopt(nesterov=True),
+        supports_complex=False,
+    ),
+    Row("contrib.scale_by_adopt-unclipped", lambda x: x.contrib.scale_by_adopt(use_clipping=False)),
+    Row(
+        "contrib.adopt",
+        lambda x: x.contrib.adopt(0.1),
+        lambda: f.then(f.adopt(), down),
+        supports_complex=False,
+    ),
+    Row("contrib.scale_by_ademamix", lambda x: x.contrib.scale_by_ademamix(), lambda: f.ademamix()),
+    Row(
+        "contrib.ademamix-scheduled",
+        lambda x: x.contrib.ademamix(0.1, b3=schedule(x), alpha=schedule(x), weight_decay=0.01),
+    ),
+    Row(
+        "contrib.scale_by_simplified_ademamix",
+        lambda x: x.contrib.scale_by_simplified_ademamix(alpha=2.0),
+        lambda: f.simplified_ademamix(alpha=2.0),
+    ),
+    Row(
+        "contrib.simplified_ademamix",
+        lambda x: x.contrib.simplified_ademamix(0.01, alpha=schedule(x), weight_decay=0.01),
+    ),
+    Row(
+        "contrib.scale_by_madgrad",
+        lambda x: x.contrib.scale_by_madgrad(0.1),
+        lambda: f.madgrad(0.1),
+        in_optax=False,  # Optax takes the root of the count in float32
+    ),
+    Row(
+        "contrib.madgrad",
+        lambda x: x.contrib.madgrad(0.1, weight_decay=0.01),
+        lambda: f.then(f.decay(0.01), f.madgrad(0.1)),
+        in_optax=False,
+    ),
+    Row(
+        "contrib.schedule_free",
+        lambda x: x.contrib.schedule_free(x.sgd(schedule(x)), schedule(x), b1=0.8),
+        lambda: f.schedule_free(f.scheduled(lambda t: -at(t)), lambda t: at(t + 1), 0.8),
+    ),
+    Row(
+        "contrib.schedule_free_sgd",
+        lambda x: x.contrib.schedule_free_sgd(0.1, weight_decay=0.01),
+        lambda: f.schedule_free(f.then(f.decay(0.01), down), lambda t: 0.1),
+    ),
+    Row(
+        "contrib.schedule_free_adamw",
+        lambda x: x.contrib.schedule_free_adamw(0.5, warmup_steps=4, weight_decay=0.01),
+    ),
+    Row(
+        "contrib.dog",
+        lambda x: x.contrib.dog(weight_decay=0.01),
+        lambda: f.then(f.decay(0.01), f.dog(), f.times(-1.0)),
+    ),
+    Row("contrib.scale_by_dog", lambda x: x.contrib.scale_by_dog(("learning_rate", 0.1)), in_optax=False),
+    Row("contrib.dog-distance", lambda x: x.contrib.dog(0.5, ("distance", 0.1), eps=1e-4)),
+    Row("contrib.dowg", lambda x: x.contrib.dowg(), lambda: f.then(f.dowg(1e-4), f.times(-1.0))),
+    Row("contrib.scale_by_dowg", lambda x: x.contrib.scale_by_dowg(0.1), lambda: f.dowg(0.1), in_optax=False),
+    Row("contrib.prodigy", lambda x: x.contrib.prodigy(estim_lr0=0.01), lambda: f.prodigy(d0=0.01)),
+    Row(
+        "contrib.prodigy-safe",
+        lambda x: x.contrib.prodigy(schedule(x), beta3=0.9, weight_decay=0.1, safeguard_warmup=True),
+    ),
+    Row(
+        "contrib.dadapt_adamw",
+        lambda x: x.contrib.dadapt_adamw(estim_lr0=0.01, weight_decay=0.1),
+        lambda: f.dadapt_adamw(d0=0.01, weight_decay=0.1),
+    ),
+    Row(
+        "contrib.scale_by_cocob",
+        lambda x: x.contrib.scale_by_cocob(alpha=10.0),
+        lambda: f.cocob(10.0),
+        supports_complex=False,
+    ),
+    Row("contrib.cocob", lambda x: x.contrib.cocob(), lambda: f.cocob(), supports_complex=False),
+    Row(
+        "contrib.scale_by_sophia",
+        lambda x: with_quartic(gradtx.contrib.scale_by_sophia),
+        lambda: f.sophia(),
+        in_optax=False,
+        supports_complex=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.hutchinson_estimator_diag_hessian",
+        lambda x: x.chain(with_quartic(gradtx.contrib.hutchinson_estimator_diag_hessian), x.scale(-0.01)),
+        lambda: lambda g, p: -0.12 * p**2,
+        in_optax=False,
+        supports_complex=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.differentially_private_aggregate-noise",
+        lambda x: one_example(gradtx.contrib.differentially_private_aggregate(1.0, 0.1, 7)),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.dpsgd",
+        lambda x: one_example(gradtx.contrib.dpsgd(0.1, 1.0, 0.0, 7, 0.9)),
+        lambda: f.then(f.clip_norm(1.0), f.momentum(0.9), down),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.mechanize",
+        lambda x: x.contrib.mechanize(x.adam(1.0), s_init=0.01),
+        lambda: f.mechanize(f.then(f.adam(), f.times(-1.0)), s_init=0.01),
+    ),
+    Row(
+        "contrib.reduce_on_plateau",
+        lambda x: told(gradtx.contrib.reduce_on_plateau, 5.0),
+        lambda: f.scheduled(lambda t: 1.0 if t < 10 else 0.1),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.momo",
+        lambda x: told(gradtx.contrib.momo, 5.0),
+        lambda: f.momo(5.0),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.momo_adam",
+        lambda x: told(gradtx.contrib.momo_adam, 5.0),
+        lambda: f.momo_adam(5.0),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.sam",
+        lambda x: x.contrib.sam(x.sgd(0.1), x.chain(x.contrib.normalize(), x.sgd(0.05))),
+        lambda: f.sam(0.1, 0.05),
+    ),
+    Row(
+        "contrib.muon",
+        lambda x: x.contrib.muon(0.1, weight_decay=0.01),
+        lambda: f.then(f.muon(), f.decay(0.01), down),
+    ),
+    Row(
+        "contrib.muon-dion",
+        lambda x: x.contrib.muon(
+            schedule(x),
+            "dion",
+            adaptive=True,
+            nesterov=False,
+            preconditioning="schatten",
+            adam_learning_rate=0.1,
+            consistent_rms=0.2,
+        ),
+    ),
 ]
 
 
@@ -238,4 +705,4 @@ TORCH = [
     torch_row("adafactor", supports_complex=False),
 ]
 
-ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *TORCH]
+ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *CONTRIB, *TORCH]

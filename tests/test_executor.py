@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import gradtx
@@ -254,3 +255,24 @@ def test_a_state_that_copies_the_params_owns_its_buffers(tx, param) -> None:
     assert start.unsafe_buffer_pointer() != param.unsafe_buffer_pointer() and not start.weak_type
     _, after = tx.update({"w": param}, state, {"w": param})
     assert_same_layout(after, state)
+
+
+@pytest.mark.parametrize("step_size", [0.0, 0.01, 0.7, 1.0])
+def test_incremental_update_is_optax(step_size: float, x64) -> None:
+    new, old = tree(0, jnp.float64), tree(1, jnp.float64)
+    expected = optax.incremental_update(new, old, step_size)
+    assert_close(gradtx.incremental_update(new, old, step_size), expected, rtol=1e-14, atol=1e-16)
+
+
+def test_incremental_update_keeps_what_is_old_and_what_is_missing() -> None:
+    """In bfloat16 a small step is lost to rounding, in any order of the sum; the dtype is not."""
+    out = gradtx.incremental_update(
+        {"a": jnp.ones(2), "b": None}, {"a": jnp.zeros(2, jnp.bfloat16), "b": None}, 0.5
+    )
+    assert out["b"] is None and out["a"].dtype == jnp.bfloat16 and float(out["a"][0]) == 0.5
+
+
+def test_periodic_update_is_optax() -> None:
+    new, old = tree(0), tree(1)
+    for step in range(5):
+        assert_close(gradtx.periodic_update(new, old, step, 2), optax.periodic_update(new, old, step, 2))

@@ -13,7 +13,20 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gradtx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-ROOMS = ["core", "schedules", "wrappers", "transforms", "optimizers", "losses", "torch"]
+ROOMS = [
+    "core",
+    "schedules",
+    "wrappers",
+    "transforms",
+    "optimizers",
+    "contrib",
+    "projections",
+    "losses",
+    "perturbations",
+    "assignment",
+    "drivers",
+    "torch",
+]
 """Top to bottom: a room imports those before it, and itself. `gradtx/__init__.py` imports all."""
 
 EXTRAS = ["absl", "chex", "flax", "matplotlib", "optax", "torch"]

@@ -1,5 +1,7 @@
 """Wrappers: who sees which parameters, when, and with which numbers."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -315,3 +317,97 @@ def test_any_number_takes_a_schedule(x64) -> None:
             expected, fixed_state = fixed.update(grads, fixed_state, params)
             updates, state = scheduled.update(grads, state, params)
             assert_close(updates, expected, rtol=1e-12, atol=1e-14)
+
+
+# --- gradients to leave out -------------------------------------------------------------------------
+
+VERDICTS = {
+    "not finite": (lambda x: x.skip_not_finite, {jnp.nan, jnp.inf}),
+    "large": (lambda x: partial(x.skip_large_updates, max_squared_norm=50.0), {jnp.nan, jnp.inf, 10.0}),
+}
+
+
+@pytest.mark.parametrize(("make", "skipped"), VERDICTS.values(), ids=VERDICTS.keys())
+@pytest.mark.parametrize("number", [jnp.nan, jnp.inf, 10.0, 2.0])
+def test_verdicts_are_those_of_optax(make, skipped, number) -> None:
+    updates = {"a": jnp.array([1.0, number, number]), "b": jnp.array(3.0)}
+    ours, theirs = (make(x)(updates, jnp.zeros([], jnp.int32), None) for x in (gradtx, optax))
+    assert_close(ours, theirs)
+    assert bool(ours[0]) == (number in skipped)
+
+
+# --- names, and one vector --------------------------------------------------------------------------
+
+
+def test_named_chains_are_checked() -> None:
+    one = gradtx.scale(1.0)
+    with pytest.raises(ValueError, match=r"named_chain: names must be unique, but \['a'\] are repeated"):
+        gradtx.named_chain(("a", one), ("b", one), ("a", one))
+    with pytest.raises(TypeError, match=r"named_chain: argument 1 must be a pair \(name, transformation\)"):
+        gradtx.named_chain(one)
+    with pytest.raises(TypeError, match="named_chain: 'a' is the function ema, not a transformation"):
+        gradtx.named_chain(("a", gradtx.ema))
+    with pytest.raises(ValueError, match="named_chain: this is not its state: expected an OrderedDict"):
+        gradtx.named_chain(("a", one)).update(PARAMS, {"a": gradtx.EmptyState()})
+
+
+def test_a_missing_gradient_is_zeros_in_the_vector() -> None:
+    params = {"a": jnp.ones(2), "b": jnp.ones((2, 2))}
+    tx = gradtx.flatten(gradtx.trace(0.5))
+    _, state = tx.update(params, tx.init(params), params)
+    updates, state = tx.update({"a": jnp.ones(2), "b": None}, state, params)
+    assert updates["b"] is None
+    np.testing.assert_array_equal(state.trace, [1.5, 1.5, 0.5, 0.5, 0.5, 0.5])
+
+
+def test_real_tensors_stay_real_beside_complex_ones() -> None:
+    params = {"a": jnp.ones(2), "b": jnp.ones(2, jnp.complex64), "c": jnp.ones(3, jnp.bfloat16)}
+    tx = gradtx.flatten(gradtx.adam(0.1))
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert jax.tree.map(lambda x: x.dtype, updates) == jax.tree.map(lambda x: x.dtype, params)
+
+
+# --- lookahead --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reset_state", [False, True])
+def test_lookahead_goes_where_optax_goes(reset_state, x64) -> None:
+    """In float64, within 1e-12 of both kinds of params, which Optax has as a pair."""
+    make = lambda x: x.lookahead(x.adam(0.1), 3, 0.5, reset_state)  # noqa: E731
+    ours, theirs = make(gradtx), make(optax)
+    params = tree(0, jnp.float64)
+    pair = optax.LookaheadParams.init_synced(params)
+    state, their_state = ours.init(params), theirs.init(pair)
+    for i in range(1, 9):
+        updates, state = ours.update(tree(i, jnp.float64), state, params)
+        params = gradtx.apply_updates(params, updates)
+        updates, their_state = theirs.update(tree(i, jnp.float64), their_state, pair)
+        pair = optax.apply_updates(pair, updates)
+        assert_close(params, pair.fast, rtol=1e-12, atol=1e-14)
+        assert_close(gradtx.evaluation_params(state, params), pair.slow, rtol=1e-12, atol=1e-14)
+        assert state.steps_since_sync == their_state.steps_since_sync
+
+
+def test_evaluation_params_are_found_wherever_they_are() -> None:
+    ahead = gradtx.lookahead(gradtx.sgd(1.0), 5, 0.5)
+    for tx, slow in (
+        (gradtx.chain(gradtx.clip(1.0), ahead), set(PATHS)),
+        (gradtx.masked(ahead, "scale"), {"scale"}),
+        (gradtx.partition({"a": ahead, "b": gradtx.sgd(1.0)}, LABELS), {"dense/kernel", "scale"}),
+        (gradtx.sgd(1.0), set()),
+    ):
+        after, state = jax.jit(partial(run, tx))(PARAMS, [tree(1)])
+        found = gradtx.evaluation_params(state, after)
+        expected = {path: PARAMS if path in slow else after for path in PATHS}
+        for path, leaf in zip(PATHS, jax.tree.leaves(found), strict=True):
+            np.testing.assert_array_equal(leaf, jax.tree.leaves(expected[path])[PATHS.index(path)])
+    tx = gradtx.flatten(ahead)
+    with pytest.raises(ValueError, match="evaluation_params: what LookaheadState knows"):
+        gradtx.evaluation_params(tx.init(PARAMS), PARAMS)
+
+
+def test_evaluation_params_have_the_dtype_of_the_params() -> None:
+    params = {"w": jnp.ones(2, jnp.bfloat16), "gone": None}
+    state = gradtx.lookahead(gradtx.sgd(1.0), 5, 0.5).init(params)
+    assert state.slow_params["w"].dtype == jnp.float32
+    assert gradtx.evaluation_params(state, params)["w"].dtype == jnp.bfloat16

@@ -1,5 +1,6 @@
 """Chains: transformations one after another."""
 
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec
 
@@ -39,11 +40,11 @@ class Chain(GradientTransformation):
             check_transformation(self.name, f"argument {i + 1}", member)
 
 
-def _recorded(body: Callable[P, Any]) -> Callable[P, GradientTransformation]:
-    return register(body, Chain)
+def _recorded(kind: type[Chain]) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]:
+    return lambda body: register(body, kind)
 
 
-@_recorded
+@_recorded(Chain)
 def chain(*transformations: Any):
     """Apply transformations one after another.
 
@@ -66,3 +67,59 @@ def chain(*transformations: Any):
         chain(clip(max_delta=1.0), sign_sgd(learning_rate=0.1))
     """
     return transformations  # never run: a chain runs through its members
+
+
+class NamedChain(Chain):
+    """A chain whose state is a dict of its members' states by name."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the members, in order."""
+        return tuple(name for name, _ in self.arguments["args"])
+
+    @property
+    def members(self) -> tuple[GradientTransformation, ...]:
+        return tuple(member for _, member in self.arguments["args"])
+
+    def unpack(self, state: State) -> list[State]:
+        if not isinstance(state, OrderedDict) or tuple(state) != self.names:
+            raise StateMismatch(self.name, state, f"an OrderedDict with the keys {list(self.names)}")
+        pairs = zip(self.names, self.members, strict=True)
+        return [part for name, member in pairs for part in member.unpack(state[name])]
+
+    def pack(self, states: Iterator[State]) -> State:
+        # In the order of the chain, where a plain dict is sorted by jax.
+        pairs = zip(self.names, self.members, strict=True)
+        return OrderedDict((name, member.pack(states)) for name, member in pairs)
+
+    def validate(self) -> None:
+        for i, pair in enumerate(self.arguments["args"]):
+            if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+                raise TypeError(f"{self.name}: argument {i + 1} must be a pair (name, transformation)")
+            check_transformation(self.name, f"{pair[0]!r}", pair[1])
+        repeated = sorted(name for name, times in Counter(self.names).items() if times > 1)
+        if repeated:
+            raise ValueError(f"{self.name}: names must be unique, but {repeated} are repeated")
+
+
+@_recorded(NamedChain)
+def named_chain(*args: Any):
+    """Apply transformations one after another; their states are found by name.
+
+    Args:
+        *args: pairs ``(name, transformation)``.
+
+    Returns:
+        A transformation whose state is an ordered dict: ``state[name]`` is the state of that member.
+
+    Raises:
+        TypeError: for an argument that is not such a pair.
+        ValueError: if a name is repeated.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.named_chain(("momentum", gradtx.trace(0.9)), ("step", gradtx.scale(-0.1)))
+        >>> tx.init({"w": jnp.zeros(1)})["momentum"]
+        TraceState(trace={'w': Array([0.], dtype=float32)})
+    """
+    return args  # never run: a chain runs through its members

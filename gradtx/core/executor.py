@@ -18,6 +18,7 @@ Inside `jit` each tensor's function is a call in the jaxpr; XLA inlines it and f
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -73,7 +74,7 @@ def _init_leafwise(stage: Stage, params: Params, leaves: list[Any], treedef: Any
                 f"{stage.name}: init returned the slots {sorted(row)}; its state has {sorted(kind.slots)}"
             )
     slots = {name: treedef.unflatten([row.get(name) for row in per_leaf]) for name in kind.slots}
-    count = {"count": _zero(abstract)} if kind.counts else {}
+    count = {kind.counter: _zero(abstract)} if kind.counts else {}
     if kind.wrapped:
         return kind.cls(**count, inner_state=stage.options["state"](**slots))
     return kind.cls(**slots, **count)
@@ -87,10 +88,10 @@ def _init_slots(make: Callable[..., Any], param: Any, like_torch: bool) -> Mappi
     seen_as = as_real if like_torch else _widened
     if isinstance(param, jax.ShapeDtypeStruct):
         shapes = jax.eval_shape(lambda param: make(seen_as(param)), param)
-        return {name: _sharded_like(param, slot) for name, slot in shapes.items()}
+        return jax.tree.map(partial(_sharded_like, param), shapes)
     param = jnp.asarray(param)
     slots = make(seen_as(param))
-    return {name: _fresh(jnp.asarray(slot), alien=slot is param) for name, slot in slots.items()}
+    return jax.tree.map(lambda slot: _fresh(jnp.asarray(slot), alien=slot is param), slots)
 
 
 def _widened(param: Any) -> Any:
@@ -138,7 +139,9 @@ def update(
     tx = variants[0]
     plans = [variant.plan for variant in variants]
     states = _unpack(tx, updates, state)
-    tensors = _flatten(tx.name, updates, params, which)
+    segments = plans[0].segments
+    per_example = bool(segments) and segments[0].stages[0].per_example
+    tensors = _flatten(tx.name, updates, params, which, per_example)
     for what, name in plans[0].needs.items():
         given = params if what == "params" else extra.get(what)
         # With nothing to update nothing is needed; and None is also the empty tree.
@@ -169,7 +172,9 @@ def _unpack(tx: Transformation, updates: Updates, state: State) -> list[State]:
     raise errors.another_state(found.name, found.state, found.expected, swapped)
 
 
-def _flatten(name: str, updates: Updates, params: Params | None, which: Sequence[int] | None) -> Tensors:
+def _flatten(
+    name: str, updates: Updates, params: Params | None, which: Sequence[int] | None, per_example: bool
+) -> Tensors:
     leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None or is_sparse(x))
     leaves = [leaf if leaf is None or hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves]
     beside: list[Any] = _match(name, treedef, updates, params) if params is not None else [None] * len(leaves)
@@ -184,9 +189,10 @@ def _flatten(name: str, updates: Updates, params: Params | None, which: Sequence
             continue
         if not hasattr(param, "dtype"):
             param = beside[i] = jnp.asarray(param)
-        if grad.shape != param.shape:
-            path = errors.path_of(updates, i)
-            raise errors.another_shape(name, path, "the update", grad.shape, "the param", param.shape)
+        shape = grad.shape[1:] if per_example else grad.shape
+        if shape != param.shape:
+            path, what = errors.path_of(updates, i), "an example's update" if per_example else "the update"
+            raise errors.another_shape(name, path, what, shape, "the param", param.shape)
         dtypes.append(jnp.promote_types(grad.dtype, param.dtype))
     return Tensors(leaves, beside, dtypes, treedef, which or [0] * len(leaves))
 
@@ -303,7 +309,7 @@ def _keep_books(segment: Segment, states: Sequence[State]) -> tuple[Any, Any]:
     if not segment.counts:
         return [{} for _ in segment.stages], [None for _ in segment.stages]
     counts = [
-        jnp.asarray(state.count) if stage.state_type.counts else None
+        jnp.asarray(stage.state_type.count(state)) if stage.state_type.counts else None
         for stage, state in zip(segment.stages, states, strict=True)
     ]
     return segment.program.scalars(segment.dynamic, counts)

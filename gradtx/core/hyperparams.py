@@ -51,7 +51,9 @@ def _rows(
         for pairs in inner.values():
             for inner_tx, inner_state in pairs:
                 yield from _rows(inner_tx, inner_state, seen)
-        count = jnp.asarray(part.count) if stage.schedules else None
+        count = None
+        if stage.schedules:
+            count = jnp.asarray(stage.state_type.count(part) if stage.leafwise else part.count)
         last = stage.numbers_at(None if count is None else jnp.maximum(count - 1, 0))
         after = stage.numbers_at(count)
         name = unique(stage.name, seen)

@@ -103,8 +103,7 @@ def _apply_rule(stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slo
     if stage.real_only and jnp.iscomplexobj(x):
         raise errors.not_real(stage.name)
     rule = stage.rule_at(scheduled)
-    wide = {name: cast(slot, compute_dtype(slot.dtype)) for name, slot in slots.items()}
-    known = {**known, **wide}
+    known = {**known, **jax.tree.map(lambda slot: cast(slot, compute_dtype(slot.dtype)), slots)}
     counted, in_pairs = {}, stage.like_torch and jnp.iscomplexobj(x)
     if stage.like_torch and "count" in slots:
         known["step"] = safe_increment(slots["count"])
@@ -119,15 +118,21 @@ def _apply_rule(stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slo
         raise ValueError(
             f"{stage.name}: update returned the slots {sorted(new)}; its state has {sorted(slots)}"
         )
-    for name, slot in slots.items():
-        if jnp.iscomplexobj(new[name]) and not jnp.iscomplexobj(slot):
-            raise TypeError(f"{stage.name}: {name} is kept as {slot.dtype} and would lose its imaginary part")
-        if new[name].shape != slot.shape:
-            raise ValueError(
-                f"{stage.name}: {name} has shape {slot.shape}, and shape {new[name].shape} after an update "
-                f"of shape {x.shape}"
-            )
-    return x, {name: cast(new[name], slot.dtype) for name, slot in slots.items()}
+    return x, {
+        name: jax.tree.map(partial(_kept, f"{stage.name}: {name}", x), slot, new[name])
+        for name, slot in slots.items()
+    }
+
+
+def _kept(name: str, x: Array, old: Array, new: Array) -> Array:
+    """What goes into a slot, in the dtype of what is there."""
+    if jnp.iscomplexobj(new) and not jnp.iscomplexobj(old):
+        raise TypeError(f"{name} is kept as {old.dtype} and would lose its imaginary part")
+    if new.shape != old.shape:
+        raise ValueError(
+            f"{name} has shape {old.shape}, and shape {new.shape} after an update of shape {x.shape}"
+        )
+    return cast(new, old.dtype)
 
 
 def compute_dtype(dtype: Any) -> Any:

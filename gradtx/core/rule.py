@@ -50,17 +50,23 @@ class StateType:
         counts: whether it has a count.
         wrapped: whether the slots are in an `inner_state` (a primitive that counts only because one
             of its numbers is scheduled).
+        counter: the field that is the count.
     """
 
     cls: Any
     slots: tuple[str, ...]
     counts: bool
     wrapped: bool = False
+    counter: str = "count"
 
     def check(self, name: str, state: State) -> None:
         """Raise unless this state has the fields of ours; another library's named tuple may."""
         if getattr(state, "_fields", None) != self.cls._fields:
             raise StateMismatch(name, state, f"{self.cls.__name__}{self.cls._fields}")
+
+    def count(self, state: State) -> Array:
+        """The updates so far, of a state that counts them."""
+        return getattr(state, self.counter)
 
     def holder(self, state: State) -> Any:
         """The named tuple that has the slots as fields."""
@@ -68,7 +74,7 @@ class StateType:
 
     def rebuild(self, state: State, slots: dict[str, Any], count: Array | None) -> State:
         """The state with new slots and count, of the very class that came in."""
-        counted = {} if count is None else {"count": count}
+        counted = {} if count is None else {self.counter: count}
         if self.wrapped:
             return state._replace(inner_state=state.inner_state._replace(**slots), **counted)
         return state._replace(**slots, **counted)

@@ -75,6 +75,9 @@ class GradientTransformation(Value):
             of the extra arguments that its signature names, or all if it takes ``**extra``.
     """
 
+    per_example = False
+    """Whether incoming updates have the examples of a batch on a first axis, which params lack."""
+
     def __new__(cls, init: InitFn, update: UpdateFn) -> "GradientTransformation":
         return from_functions(init, update)
 
@@ -209,13 +212,13 @@ class Leafwise(GradientTransformation):
     @cached_property
     def state_type(self) -> StateType:
         """The layout of its state."""
-        plain, counted = self.options["state"], self.options["counted"]
+        plain, counted, counter = (self.options[name] for name in ("state", "counted", "counter"))
         if self.like_torch:
             cls = ScheduledState if self.schedules else plain
             return StateType(cls, plain._fields, counts=cls is not plain, wrapped=cls is not plain)
-        slots = tuple(name for name in plain._fields if name != "count")
-        if "count" in plain._fields:
-            return StateType(plain, slots, counts=True)
+        slots = tuple(name for name in plain._fields if name != counter)
+        if counter in plain._fields:
+            return StateType(plain, slots, counts=True, counter=counter)
         if not self.schedules and "step" not in self.rule.names:
             return StateType(plain, slots, counts=False)
         if counted is None:
@@ -241,6 +244,7 @@ def leafwise(
     *,
     state: type = EmptyState,
     counted: type | None = None,
+    counter: str = "count",
     batch: bool = False,
     like_torch: bool = False,
     real_only: bool = False,
@@ -249,16 +253,17 @@ def leafwise(
     """Make a factory of a formula on one tensor.
 
     The decorated function takes the numbers and choices and returns ``init, update``, or ``update``
-    alone if there are no slots. ``init(param)`` returns a dict of slots. ``update`` names what it
-    needs, the incoming update first: slots, ``param``, ``step`` (1 on the first update), or an extra
-    argument of `update` such as ``value``. It returns the new update, and a dict of all slots if there
-    are any. Tensors arrive in at least float32, and the executor casts what comes back.
+    alone if there are no slots. ``init(param)`` returns a dict of slots: tensors, or lists of them.
+    ``update`` names what it needs, the incoming update first: slots, ``param``, ``step`` (1 on the first
+    update), or an extra argument of `update` such as ``value``. It returns the new update, and a dict of
+    all slots if there are any. Tensors arrive in at least float32, and the executor casts what comes back.
 
     Args:
         state: the named tuple of the state; a field ``count`` is kept by the framework (int32, updates
             so far), every other field is a slot: a tree like the params.
         counted: the named tuple used instead if the rule needs a count and `state` has none, because
             it names ``step`` or because a number is scheduled. Default: a `ScheduledState`.
+        counter: the field of `state` that is the count, where its layout has another name for it.
         batch: whether to run once for all tensors of one shape, by `jax.vmap` over their stack; for
             rules made of matrix products or decompositions.
         like_torch: whether to keep the state as PyTorch does: the field ``count`` is a slot too, so
@@ -280,7 +285,8 @@ def leafwise(
         >>> print(updates["w"])
         -4.0
     """
-    options = dict(state=state, counted=counted, batch=batch, like_torch=like_torch, real_only=real_only)
+    options = dict(state=state, counted=counted, counter=counter)
+    options |= dict(batch=batch, like_torch=like_torch, real_only=real_only)
     return lambda body: register(body, Leafwise, name=name, **options)
 
 

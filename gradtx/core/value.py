@@ -518,8 +518,8 @@ def register(
 def _names(body: Callable[..., Any]) -> tuple[str, str]:
     """The names of a function in configs and in `repr`, where its decorator was told none."""
     module = body.__module__ or "__main__"  # code run by exec has none
-    if module.startswith("gradtx.torch."):
-        # PyTorch's names repeat ours, and their files are not public: torch.optim.adam.
+    if module.startswith(("gradtx.torch.", "gradtx.contrib.")):
+        # PyTorch's names repeat ours, and the files are not public: torch.optim.adam, contrib.adopt.
         name = f"{module.removeprefix('gradtx.').rpartition('.')[0]}.{body.__name__}"
         return name, name
     if module.split(".")[0] == "gradtx":

@@ -1,9 +1,10 @@
-"""Adagrad and RMSProp."""
+"""Adagrad, Adadelta and RMSProp."""
 
 from gradtx.core.chain import chain
 from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, NonNegative, Number
-from gradtx.transforms.adaptive import scale_by_rms, scale_by_rss, scale_by_stddev
+from gradtx.core.types import Decay, NonNegative, Number, Selector
+from gradtx.transforms.adaptive import scale_by_adadelta, scale_by_rms, scale_by_rss, scale_by_stddev
+from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import trace
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
 
@@ -21,6 +22,32 @@ def adagrad(
     Source: Duchi et al., Adaptive subgradient methods, JMLR 12, 2011.
     """
     return chain(scale_by_rss(initial_accumulator_value, eps), scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def adadelta(
+    learning_rate: Number | None = None,
+    rho: Decay = 0.9,
+    eps: NonNegative = 1e-6,
+    weight_decay: Number = 0.0,
+    weight_decay_mask: Selector | None = None,
+) -> GradientTransformation:
+    """AdaDelta: gradients over their root mean square, times that of past updates.
+
+    Args:
+        learning_rate: the step size, 1 in the paper. Default: none, and then the updates point uphill, as
+            those of Optax do.
+        rho, eps: as in `scale_by_adadelta`.
+        weight_decay: strength of the decay, added to the gradient.
+        weight_decay_mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Source: Zeiler, ADADELTA, arXiv:1212.5701.
+    """
+    return chain(
+        add_decayed_weights(weight_decay, weight_decay_mask),
+        scale_by_adadelta(rho, eps),
+        scale_by_learning_rate(learning_rate),
+    )
 
 
 @recipe

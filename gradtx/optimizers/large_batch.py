@@ -1,10 +1,11 @@
-"""Layer-wise step sizes, for large batches."""
+"""Layer-wise step sizes: LAMB and LARS for large batches, NovoGrad, Fromage."""
 
 from gradtx.core.chain import chain
 from gradtx.core.transformation import GradientTransformation, recipe
 from gradtx.core.types import Decay, NonNegative, Number, Selector
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.layerwise import fromage_shrinkage, fromage_step, scale_by_novograd
 from gradtx.transforms.momentum import trace
 from gradtx.transforms.scaling import scale_by_learning_rate, scale_by_trust_ratio
 from gradtx.wrappers.masking import masked
@@ -68,4 +69,44 @@ def lars(
         masked(trust, trust_ratio_mask),
         scale_by_learning_rate(learning_rate),
         trace(momentum, nesterov),
+    )
+
+
+@recipe
+def novograd(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.25,
+    eps: NonNegative = 1e-6,
+    eps_root: NonNegative = 0.0,
+    weight_decay: Number = 0.0,
+) -> GradientTransformation:
+    """NovoGrad: momentum on gradients that are normalised tensor by tensor.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps, eps_root, weight_decay: as in `scale_by_novograd`.
+
+    Source: Ginsburg et al., Stochastic gradient methods with layer-wise adaptive moments,
+    arXiv:1905.11286.
+    """
+    direction = scale_by_novograd(b1, b2, eps, eps_root, weight_decay)
+    return chain(direction, scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def fromage(learning_rate: Number, min_norm: NonNegative = 1e-6) -> GradientTransformation:
+    """Fromage: each tensor is turned by one angle, so that its norm hardly changes.
+
+    p ← cos θ·p − sin θ·‖p‖·g / ‖g‖ with tan θ = learning_rate, which needs no other numbers.
+
+    Args:
+        learning_rate: the tangent of the angle: the size of a step relative to the param.
+        min_norm: lower bound of both norms.
+
+    Source: Bernstein et al., On the distance between two neural networks and the stability of learning,
+    arXiv:2002.03432.
+    """
+    return chain(
+        scale_by_trust_ratio(min_norm), fromage_step(learning_rate), fromage_shrinkage(learning_rate)
     )

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from gradtx.core.numerics import abs_sq, debias, decay_towards, sqrt
 from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, NonNegative, Params
+from gradtx.core.types import Array, Decay, NonNegative, Params, Scalar
 
 
 class ScaleByAdamState(NamedTuple):
@@ -15,6 +15,13 @@ class ScaleByAdamState(NamedTuple):
     count: Array
     mu: Params
     nu: Params
+
+
+def debiased_mean(mu: Array, grad: Array, decay: Scalar, step: Array, nesterov: bool = False) -> Array:
+    """m̂ of `scale_by_adam`: the debiased mean, with Nesterov's look-ahead if it is asked for."""
+    if not nesterov:
+        return debias(mu, decay, step)
+    return decay * debias(mu, decay, step + 1) + (1 - decay) * debias(grad, decay, step)
 
 
 @leafwise(state=ScaleByAdamState)
@@ -50,10 +57,7 @@ def scale_by_adam(
     def update(grad, mu, nu, step):
         mu = decay_towards(mu, grad, b1)
         nu = decay_towards(nu, abs_sq(grad), b2)
-        if nesterov:
-            mu_hat = b1 * debias(mu, b1, step + 1) + (1 - b1) * debias(grad, b1, step)
-        else:
-            mu_hat = debias(mu, b1, step)
+        mu_hat = debiased_mean(mu, grad, b1, step, nesterov)
         nu_hat = debias(nu, b2, step)
         return mu_hat / (sqrt(nu_hat + eps_root) + eps), dict(mu=mu, nu=nu)
 
@@ -283,6 +287,12 @@ def scale_by_stddev(
     return init, update_debiased if bias_correction else update
 
 
+def divide_where_seen(grad: Array, squares: Array, eps: Scalar) -> Array:
+    """grad / √(s + eps), and 0 where s is 0."""
+    seen = squares > 0
+    return jnp.where(seen, grad / sqrt(jnp.where(seen, squares + eps, 1)), 0)
+
+
 class ScaleByRssState(NamedTuple):
     """sum_of_squares: a tree like the params."""
 
@@ -307,8 +317,6 @@ def scale_by_rss(initial_accumulator_value: NonNegative = 0.1, eps: NonNegative 
 
     def update(grad, sum_of_squares):
         sum_of_squares = sum_of_squares + abs_sq(grad)
-        seen = sum_of_squares > 0
-        root = sqrt(jnp.where(seen, sum_of_squares + eps, 1))
-        return jnp.where(seen, grad / root, 0), dict(sum_of_squares=sum_of_squares)
+        return divide_where_seen(grad, sum_of_squares, eps), dict(sum_of_squares=sum_of_squares)
 
     return init, update

@@ -31,7 +31,7 @@ def add_noise(eta: NonNegative, gamma: Number, key: Array | int = 0):
     """
 
     def init(params):
-        return AddNoiseState(jnp.zeros([], jnp.int32), _as_key(key))
+        return AddNoiseState(jnp.zeros([], jnp.int32), as_key(key))
 
     def update(updates, state):
         count = safe_increment(state.count)
@@ -44,7 +44,8 @@ def add_noise(eta: NonNegative, gamma: Number, key: Array | int = 0):
     return init, update
 
 
-def _as_key(key: Array | int) -> Array:
+def as_key(key: Array | int) -> Array:
+    """The JAX key of this seed, or a copy of the key."""
     is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     # A copy, for a state must own its buffers.
     return jnp.copy(key) if is_key else jax.random.key(key)

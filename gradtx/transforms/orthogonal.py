@@ -22,15 +22,20 @@ def newton_schulz(x: Array, coefficients: Sequence[Any], steps: int, eps: Any) -
 
     Source: Jordan et al., Muon, 2024; Bernstein and Newhouse, Old optimizer, new norm, arXiv:2409.20325.
     """
-    a, b, c = coefficients
     dtype, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     size = jnp.sqrt(jnp.sum(jnp.square(x.astype(wide)))).astype(dtype)
     x = x / jnp.maximum(size, jnp.asarray(eps, dtype))
     for _ in range(steps):
-        gram = jnp.matmul(x, x.mT, preferred_element_type=wide).astype(dtype)
-        square = jnp.matmul(gram, gram, preferred_element_type=wide)
-        factor = (b * gram.astype(wide) + c * square).astype(dtype)
-        x = (a * x.astype(wide) + jnp.matmul(factor, x, preferred_element_type=wide)).astype(dtype)
+        x = quintic(x, *coefficients)
     return x.mT if tall else x
+
+
+def quintic(x: Array, a: Any, b: Any, c: Any) -> Array:
+    """a·X + (b·A + c·A²)·X with A = X·Xᴴ: one step of Newton–Schulz, on the last two axes."""
+    dtype, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32)
+    gram = jnp.matmul(x, x.mT.conj(), preferred_element_type=wide).astype(dtype)
+    square = jnp.matmul(gram, gram, preferred_element_type=wide)
+    factor = (b * gram.astype(wide) + c * square).astype(dtype)
+    return (a * x.astype(wide) + jnp.matmul(factor, x, preferred_element_type=wide)).astype(dtype)

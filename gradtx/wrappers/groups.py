@@ -14,11 +14,12 @@ from gradtx.core.value import Value, keeping_arrays
 from gradtx.wrappers.masking import keep, merge
 
 
-def _whole_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
+def whole_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
+    """For a wrapper whose state is that of the wrapped transformation, and nothing else."""
     return {"": [(arguments["inner"], state)]}
 
 
-@treewise(inner_states=_whole_state)
+@treewise(inner_states=whole_state)
 def groups(
     inner: GradientTransformation,
     overrides: Mapping[str, Mapping[str, Any] | None],

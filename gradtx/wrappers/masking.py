@@ -67,7 +67,7 @@ def masked(inner: GradientTransformation, mask: Selector, *, mask_compatible_ext
         return MaskedState(inner.init(keep(select("masked", "mask", mask, params), params)))
 
     def update(updates, state, params=None, **extra):
-        labels = select("masked", "mask", mask, updates)
+        labels = select("masked", "mask", mask, updates if params is None else params)
         return masked_update(inner, labels, mask_compatible_extra_args)(updates, state, params, **extra)
 
     return init, update
@@ -140,7 +140,7 @@ def partition(
 
     def update(updates, state, params=None, **extra):
         states, out = {}, updates
-        for label, chosen in members(updates).items():
+        for label, chosen in members(updates if params is None else params).items():
             part = masked_update(transforms[label], chosen, mask_compatible_extra_args)
             new, states[label] = part(updates, state.inner_states[label], params, **extra)
             out = merge(chosen, new, out)

@@ -1,7 +1,7 @@
 """L-BFGS, and its state as PyTorch saves it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,11 @@ import numpy as np
 from gradtx.core.errors import is_none
 from gradtx.core.numerics import at_least_float32, cast, safe_increment
 from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Interval, Number, Params, Static
+from gradtx.core.types import Array, Number, Params, Static
+from gradtx.core.vectors import dot
 from gradtx.torch.optim._domains import LearningRate
 from gradtx.torch.optim._strong_wolfe import Point, strong_wolfe
-
-Rows = Annotated[int, Interval("[1, inf]")]
+from gradtx.transforms.quasi_newton import Rows, inverse_hessian_times
 
 
 class LBFGSState(NamedTuple):
@@ -222,27 +222,9 @@ def remember(state: LBFGSState, grad: Array) -> LBFGSState:
 
 
 def direction(state: LBFGSState, grad: Array) -> Array:
-    """−H·g by the two-loop recursion, from the newest pair to the oldest and back."""
-    row_of = lambda age: (state.newest - age) % state.ro.size  # noqa: E731
-
-    def descend(age, carry):
-        q, al = carry
-        row = row_of(age)
-        al_i = dot(state.old_stps[row], q) * state.ro[row]
-        return q - al_i * state.old_dirs[row], al.at[row].set(al_i)
-
-    def ascend(i, r):
-        row = row_of(state.num_old - 1 - i)
-        be_i = dot(state.old_dirs[row], r) * state.ro[row]
-        return r + (al[row] - be_i) * state.old_stps[row]
-
-    q, al = jax.lax.fori_loop(0, state.num_old, descend, (-grad, jnp.zeros_like(state.ro)))
-    return jax.lax.fori_loop(0, state.num_old, ascend, q * state.H_diag)
-
-
-def dot(a: Array, b: Array) -> Array:
-    """a·b in full precision, also where matrix units would round the factors."""
-    return jnp.vdot(a, b, precision=jax.lax.Precision.HIGHEST)
+    """−H·g."""
+    steps, changes, newest = state.old_stps, state.old_dirs, state.newest
+    return inverse_hessian_times(-grad, steps, changes, state.ro, state.H_diag, newest, state.num_old)
 
 
 def largest(x: Array) -> Array:

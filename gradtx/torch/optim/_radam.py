@@ -4,12 +4,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import averaged_length, debias, decay_towards, one_minus_power, sqrt
+from gradtx.core.numerics import debias, decay_towards, one_minus_power, sqrt
 from gradtx.core.transformation import GradientTransformation, leafwise, recipe
 from gradtx.core.types import Decay, NonNegative, Params
 from gradtx.torch.optim._domains import Betas, Epsilon, LearningRate, WeightDecay, check_betas
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import descend_along
+from gradtx.transforms.rectified import rectification
 
 
 class MomentsState(NamedTuple):
@@ -24,8 +25,8 @@ class MomentsState(NamedTuple):
 def scale_by_rectified_adam(b1: Decay, b2: Decay, eps: NonNegative):
     """RAdam's direction: Adam's once the variance of v is known, momentum until then.
 
-    m̂ and v as in Adam, ρ the length of the average in v; the update is m̂·r·√(1 − b2ᵗ) / (√v + eps)
-    where ρ > 5, with r = √((ρ−4)(ρ−2)ρ∞ / ((ρ∞−4)(ρ∞−2)ρ)), and m̂ before.
+    m̂ and v as in Adam, ρ and r as in `rectification`; the update is m̂·r·√(1 − b2ᵗ) / (√v + eps)
+    where ρ > 5, and m̂ before.
     """
 
     def init(param):
@@ -37,11 +38,8 @@ def scale_by_rectified_adam(b1: Decay, b2: Decay, eps: NonNegative):
         exp_avg = decay_towards(exp_avg, grad, b1)
         exp_avg_sq = decay_towards(exp_avg_sq, grad * grad, b2)
         mu_hat = debias(exp_avg, b1, step)
-        rho, rho_inf = averaged_length(b2, t), jnp.maximum(2 / (1 - b2) - 1, 5.0)
-        known = rho > 5
-        excess = jnp.where(known, (rho - 4) * (rho - 2) / rho, 0)
-        rectified = sqrt(excess * (rho_inf / ((rho_inf - 4) * (rho_inf - 2))))
-        adam = mu_hat * rectified * (sqrt(one_minus_power(b2, t)) / (sqrt(exp_avg_sq) + eps))
+        known, r = rectification(b2, t, 5.0)
+        adam = mu_hat * r * (sqrt(one_minus_power(b2, t)) / (sqrt(exp_avg_sq) + eps))
         return jnp.where(known, adam, mu_hat), dict(exp_avg=exp_avg, exp_avg_sq=exp_avg_sq)
 
     return init, update

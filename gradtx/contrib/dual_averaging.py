@@ -1,0 +1,71 @@
+"""Dual averaging: params that are computed anew from where they began."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from gradtx.core.chain import chain
+from gradtx.core.numerics import abs_sq, sqrt
+from gradtx.core.transformation import GradientTransformation, leafwise, recipe
+from gradtx.core.types import Array, Decay, NonNegative, Number, Params
+from gradtx.transforms.decay import add_decayed_weights
+
+
+class MadgradState(NamedTuple):
+    """count: int32 scalar, updates so far; grad_sum_sq, s, x0: trees like the params, the weighted sums of
+    squared gradients and of gradients, and the first params."""
+
+    count: Array
+    grad_sum_sq: Params
+    s: Params
+    x0: Params
+
+
+def _cube_root(x: Array) -> Array:
+    # Its derivative at 0, which is infinite, would spoil gradients through the optimizer.
+    positive = x > 0
+    return jnp.where(positive, jnp.cbrt(jnp.where(positive, x, 1)), 0)
+
+
+@leafwise(state=MadgradState)
+def scale_by_madgrad(learning_rate: Number, momentum: Decay = 0.9, eps: NonNegative = 1e-6):
+    """MADGRAD's steps: from the first params, along the sum of gradients over the cube root of their squares.
+
+    λₜ = (learning_rate + eps)·√t,  Gₜ = Gₜ₋₁ + λₜ·|gₜ|²,  sₜ = sₜ₋₁ + λₜ·gₜ,
+    zₜ = x₀ − sₜ / (∛Gₜ + eps); the update is (1 − momentum)·(zₜ − xₜ₋₁). It descends: no learning rate
+    follows.
+
+    Args:
+        learning_rate: the step size.
+        momentum: the share of the params that stays at each update, in [0, 1).
+        eps: added to the learning rate and to the divisor; above 0 where a gradient may be 0.
+
+    Source: Defazio and Jelassi, Adaptivity without compromise, arXiv:2101.11075.
+    """
+
+    def init(param):
+        return dict(grad_sum_sq=jnp.zeros_like(param.real), s=jnp.zeros_like(param), x0=param)
+
+    def update(grad, grad_sum_sq, s, x0, param, step):
+        weight = (learning_rate + eps) * sqrt(step.astype(grad.real.dtype))
+        grad_sum_sq = grad_sum_sq + weight * abs_sq(grad)
+        s = s + weight * grad
+        z = x0 - s / (_cube_root(grad_sum_sq) + eps)
+        return (1 - momentum) * (z - param), dict(grad_sum_sq=grad_sum_sq, s=s, x0=x0)
+
+    return init, update
+
+
+@recipe
+def madgrad(
+    learning_rate: Number, momentum: Decay = 0.9, weight_decay: Number = 0.0, eps: NonNegative = 1e-6
+) -> GradientTransformation:
+    """MADGRAD: dual averaging with momentum and a step size for each coordinate.
+
+    Args:
+        learning_rate, momentum, eps: as in `scale_by_madgrad`.
+        weight_decay: strength of the L2 regularisation.
+
+    Source: Defazio and Jelassi, Adaptivity without compromise, arXiv:2101.11075.
+    """
+    return chain(add_decayed_weights(weight_decay), scale_by_madgrad(learning_rate, momentum, eps))

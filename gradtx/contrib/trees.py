@@ -1,0 +1,54 @@
+"""Trees of tensors in formulas that look across tensors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.errors import is_none
+from gradtx.core.numerics import at_least_float32, cast, global_norm
+from gradtx.core.types import Array, Params, Updates
+
+
+def scalar_dtype(params: Params) -> Any:
+    """The dtype of numbers that belong to all params: real, and at least float32."""
+    return at_least_float32(*(jnp.finfo(jnp.result_type(x)).dtype for x in jax.tree.leaves(params)))
+
+
+def widened(params: Params) -> Params:
+    """The params as a state keeps them: in at least float32."""
+    return jax.tree.map(lambda x: cast(jnp.asarray(x), at_least_float32(jnp.result_type(x))), params)
+
+
+def zeros(params: Params, real: bool = False) -> Params:
+    """A tree like the params, as a state keeps it, of zeros; `real` for sizes of complex tensors."""
+    return jax.tree.map(lambda x: jnp.zeros_like(x.real if real else x), widened(params))
+
+
+def mapped(f: Callable[..., Array], updates: Updates, *trees: Any, otherwise: Any = None) -> Any:
+    """The tree of f(update, *others); where there is no update, the leaf of `otherwise`, or None."""
+    leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
+    kept = [None] * len(leaves) if otherwise is None else treedef.flatten_up_to(otherwise)
+    rows = zip(leaves, kept, *map(treedef.flatten_up_to, trees), strict=True)
+    return treedef.unflatten([old if g is None else f(g, *others) for g, old, *others in rows])
+
+
+def advanced(f: Callable[..., Array], updates: Updates, slot: Any) -> Any:
+    """A slot of a state after an update: f(update, old), and the old where there is no update."""
+    return mapped(f, updates, slot, otherwise=slot)
+
+
+def total(f: Callable[..., Array], updates: Updates, *trees: Any) -> Any:
+    """The sum of f(update, *others) over the tensors that have an update."""
+    return sum(jax.tree.leaves(mapped(f, updates, *trees)))
+
+
+def inner_product(x: Array, y: Array) -> Array:
+    """The real part of ⟨x, y⟩."""
+    return jnp.sum((x.conj() * y).real)
+
+
+def distance(params: Params, others: Params) -> Array:
+    """The Euclidean distance between two trees, over all tensors."""
+    return global_norm(jax.tree.map(jnp.subtract, params, others))

@@ -1,0 +1,59 @@
+"""The parameters to evaluate with, where these are not the ones that are trained."""
+
+from typing import Any
+
+import jax
+
+from gradtx.core import errors
+from gradtx.core.numerics import cast
+from gradtx.core.types import Params, State
+
+
+def evaluation_params(state: State, params: Params) -> Params:
+    """The parameters to evaluate and to publish with.
+
+    Some optimizers train at one point and know a better one: an average, or the slow weights of
+    `lookahead`. This asks the state for it, wherever in a chain, a mask or a wrapper that optimizer
+    is; where several know one, the outermost decides. Params of which the state knows nothing better
+    are returned as they are.
+
+    A state takes part by a method ``evaluation_params(params)`` of its named tuple, which returns a tree
+    like the params.
+
+    Args:
+        state: the state of an optimizer.
+        params: the params that are trained.
+
+    Returns:
+        A tree like the params, in their dtypes.
+
+    Raises:
+        ValueError: if what a state knows is no tree like the params (within `flatten`, for instance).
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.lookahead(gradtx.sgd(0.5), sync_period=2, slow_step_size=0.5)
+        >>> params = {"w": jnp.array(1.0)}
+        >>> updates, state = tx.update({"w": jnp.array(1.0)}, tx.init(params), params)
+        >>> params = gradtx.apply_updates(params, updates)
+        >>> print(params["w"], gradtx.evaluation_params(state, params)["w"])
+        0.5 1.0
+    """
+    leaves, treedef = jax.tree.flatten(params, is_leaf=errors.is_none)
+    for part in jax.tree.leaves(state, is_leaf=_knows):
+        if _knows(part):
+            better = part.evaluation_params(treedef.unflatten(leaves))
+            try:
+                beside = treedef.flatten_up_to(better)
+            except (ValueError, TypeError):
+                raise errors.another_structure(
+                    "evaluation_params", "params", params, f"what {type(part).__name__} knows", better
+                ) from None
+            # A param that is masked out, or None, has no array here.
+            pairs = zip(leaves, beside, strict=True)
+            leaves = [cast(x, p.dtype) if hasattr(x, "dtype") else p for p, x in pairs]
+    return treedef.unflatten(leaves)
+
+
+def _knows(node: Any) -> bool:
+    return hasattr(node, "evaluation_params")

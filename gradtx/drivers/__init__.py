@@ -1,0 +1,1 @@
+"""Drivers: loops that run an optimizer until it is done."""

@@ -1,0 +1,281 @@
+"""The minimum of a function without noise: an optimizer, run until a rule says stop."""
+
+import importlib
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import errors, tree
+from gradtx.core.apply import apply_updates
+from gradtx.core.numerics import at_least_float32, cast, safe_increment
+from gradtx.core.rows import is_traced
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.types import Array, Params, Scalar, State, Updates
+from gradtx.core.vectors import widened
+from gradtx.optimizers.lbfgs import lbfgs
+from gradtx.transforms.linesearch import searches
+
+
+class Stop(IntEnum):
+    """Why a minimization stopped."""
+
+    RUNNING = 0
+    GRADIENT = 1
+    STEP = 2
+    VALUE = 3
+    ITERATIONS = 4
+    EVALUATIONS = 5
+    NO_LOWER = 6
+    NOT_FINITE = 7
+    CALLBACK = 8
+
+
+MESSAGES = {
+    Stop.RUNNING: "still running",
+    Stop.GRADIENT: "converged: the gradient is small enough (gradient_tolerance)",
+    Stop.STEP: "converged: the last step was small enough (step_tolerance)",
+    Stop.VALUE: "converged: the value changed little enough (value_tolerance)",
+    Stop.ITERATIONS: "max_iterations was reached",
+    Stop.EVALUATIONS: "max_evaluations was reached",
+    Stop.NO_LOWER: "the line search found no lower value: the direction may not descend, the objective may "
+    "have noise or a wrong gradient, or its digits may be used up (try double precision)",
+    Stop.NOT_FINITE: "the value or the gradient is not finite: begin elsewhere, or with smaller steps",
+    Stop.CALLBACK: "the callback asked to stop",
+}
+
+
+class MinimizeResult(NamedTuple):
+    """What `minimize` found, and why it stopped.
+
+    x: a tree like x0; fun: scalar, the value there; grad_norm: scalar, the largest magnitude in the
+    gradient there;
+    iterations, evaluations: int32 scalars, updates of x, and evaluations of value and gradient;
+    success: bool scalar, whether a tolerance was met; status: int32 scalar, which rule stopped it.
+    """
+
+    x: Params
+    fun: Array
+    grad_norm: Array
+    iterations: Array
+    evaluations: Array
+    success: Array
+    status: Array
+
+    @property
+    def message(self) -> str:
+        """Why it stopped, in words; not inside `jit`."""
+        return MESSAGES[Stop(int(self.status))]
+
+
+class Limits(NamedTuple):
+    """The stopping rules; see `minimize`."""
+
+    gradient_tolerance: Scalar
+    step_tolerance: Scalar
+    value_tolerance: Scalar
+    max_iterations: Scalar
+    max_evaluations: Scalar
+
+
+class Progress(NamedTuple):
+    """Where a minimization stands: at x, with its value, its gradient and the optimizer's state."""
+
+    x: Params
+    value: Array
+    grad: Updates
+    state: State
+    iterations: Array
+    evaluations: Array
+    status: Array
+
+
+def minimize(
+    fun: Callable[..., Any],
+    x0: Params,
+    optimizer: GradientTransformation | None = None,
+    *,
+    args: tuple[Any, ...] = (),
+    gradient_tolerance: Scalar = 1e-5,
+    step_tolerance: Scalar = 0.0,
+    value_tolerance: Scalar = 2.2e-9,
+    max_iterations: int = 15000,
+    max_evaluations: int = 15000,
+    callback: Callable[[MinimizeResult], Any] | None = None,
+    progress: bool = False,
+) -> MinimizeResult:
+    """Minimize a function that has no noise.
+
+    It stops at the first iteration where
+
+    - no number of the gradient is larger than `gradient_tolerance`,
+    - or none of the step is larger than `step_tolerance`,
+    - or the value changed by at most value_tolerance·max(\\|f\\|, \\|f before\\|, 1),
+    - or a limit is reached, no lower value was found, or a value is not finite; x is then the last
+      with a finite value, and `success` false.
+
+    The whole loop is one compiled program, which a second call with the same `fun`, shapes and choices
+    reuses: pass data as `args` rather than in a new lambda. It works inside `jit` and `vmap`; gradients do
+    not go through it. With a callback or a progress bar each iteration is one compiled call.
+
+    Args:
+        fun: ``fun(x, *args)``, a real scalar that `jax.grad` can differentiate.
+        x0: where to begin: an array or a tree of arrays.
+        optimizer: any transformation; it is given ``value``, ``grad`` and ``value_fn``. Default: `lbfgs()`.
+        args: further arguments of `fun`, trees of arrays.
+        gradient_tolerance: see above; at least 0.
+        step_tolerance: see above; 0 stops only at a step of 0, and a negative number never.
+        value_tolerance: see above; as `step_tolerance`.
+        max_iterations: updates of x at most.
+        max_evaluations: evaluations of value and gradient after which no further iteration begins.
+        callback: called with the `MinimizeResult` so far after each iteration; true stops.
+        progress: whether to show a progress bar, with tqdm.
+
+    Raises:
+        TypeError: if x0 has integers, or `fun` returns no real scalar.
+        ValueError: if a callback or a progress bar is asked for inside `jit`.
+        ModuleNotFoundError: if a progress bar is asked for and tqdm is not installed.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+        >>> found = gradtx.minimize(rosenbrock, jnp.array([-1.2, 1.0]))
+        >>> print(found.x.round(2), found.message)
+        [1. 1.] converged: the gradient is small enough (gradient_tolerance)
+    """
+    tx: GradientTransformation = GradientTransformation.adopt(lbfgs() if optimizer is None else optimizer)
+    limits = Limits(gradient_tolerance, step_tolerance, value_tolerance, max_iterations, max_evaluations)
+    for path, x in errors.paths(x0).items():
+        if x is not None and not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            raise errors.not_inexact("minimize", path, jnp.result_type(x))
+    x0 = jax.tree.map(lambda x: cast(jnp.asarray(x), jnp.result_type(x)), x0)
+    traced = is_traced(jax.tree.leaves((x0, args, tx, limits)))
+    if callback is None and not progress:
+        run = _run if traced else _run_compiled
+        return _result(run(fun, x0, tx, args, limits))
+    if traced:
+        raise ValueError(
+            "minimize: a callback or a progress bar needs numbers; call minimize outside of jit, or "
+            "without them"
+        )
+    now = _begin(fun, x0, tx, args, limits)
+    bar = _tqdm()(total=max_iterations) if progress else None
+    while now.status == Stop.RUNNING:
+        now = _advance_compiled(fun, now, tx, args, limits)
+        so_far = _result(now)
+        if bar is not None:
+            bar.update()
+            bar.set_postfix(value=float(so_far.fun), gradient=float(so_far.grad_norm))
+        if callback is not None and callback(so_far) and now.status == Stop.RUNNING:
+            now = now._replace(status=jnp.full_like(now.status, Stop.CALLBACK))
+    if bar is not None:
+        bar.close()
+    return _result(now)
+
+
+def _tqdm() -> Any:
+    try:
+        return importlib.import_module("tqdm").tqdm
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("minimize: progress=True needs tqdm: pip install tqdm") from error
+
+
+def _run(fun: Any, x0: Params, tx: GradientTransformation, args: Any, limits: Limits) -> Progress:
+    begin = _begin(fun, x0, tx, args, limits)
+    return jax.lax.while_loop(
+        lambda now: now.status == Stop.RUNNING, lambda now: _advance(fun, now, tx, args, limits), begin
+    )
+
+
+def _begin(fun: Any, x0: Params, tx: GradientTransformation, args: Any, limits: Limits) -> Progress:
+    value, grad = _evaluate(fun, x0, args)
+    none = jnp.zeros([], jnp.int32)
+    at = Progress(x0, value, grad, tx.init(x0), none, none + 1, none)
+    rules = [
+        (~_finite(value, grad), Stop.NOT_FINITE),
+        (_largest(grad) <= limits.gradient_tolerance, Stop.GRADIENT),
+        (limits.max_iterations <= none, Stop.ITERATIONS),
+    ]
+    return at._replace(status=_first(rules))
+
+
+def _advance(fun: Any, now: Progress, tx: GradientTransformation, args: Any, limits: Limits) -> Progress:
+    value_fn = lambda x: fun(x, *args)  # noqa: E731
+    # Downhill is against the conjugate of what jax.grad gives for a complex tensor.
+    downhill = jax.tree.map(jnp.conj, now.grad)
+    updates, state = tx.update(downhill, now.state, now.x, value=now.value, grad=now.grad, value_fn=value_fn)
+    x = apply_updates(now.x, updates)
+    # What the last stage evaluated is at x; what an earlier one did may be elsewhere.
+    end = searches(_last(tx, state))
+    value, grad = (end[0].value, end[0].grad) if end else _evaluate(fun, x, args)
+    value = value.astype(now.value.dtype)
+    tried = [jnp.int32(steps) for _, steps in tree.get_all_with_path(state, "num_linesearch_steps")]
+    evaluations = sum(tried, now.evaluations + (0 if end else 1))
+    iterations = safe_increment(now.iterations)
+
+    conditions = ("decrease_error", "curvature_error")
+    missed = [error > 0 for name in conditions for _, error in tree.get_all_with_path(state, name)]
+    stuck = jnp.any(jnp.stack(missed)) & ~(value < now.value) if missed else jnp.zeros([], bool)
+    finite = _finite(value, grad)
+    scale = jnp.maximum(jnp.maximum(jnp.abs(value), jnp.abs(now.value)), 1)
+    status = _first(
+        [
+            (~finite, Stop.NOT_FINITE),
+            (_largest(grad) <= limits.gradient_tolerance, Stop.GRADIENT),
+            (stuck, Stop.NO_LOWER),
+            (_largest(updates) <= limits.step_tolerance, Stop.STEP),
+            (jnp.abs(value - now.value) <= limits.value_tolerance * scale, Stop.VALUE),
+            (iterations >= limits.max_iterations, Stop.ITERATIONS),
+            (evaluations >= limits.max_evaluations, Stop.EVALUATIONS),
+        ]
+    )
+    good = finite & ~stuck
+    kept = jax.tree.map(
+        lambda new, old: jnp.where(good, new, old), (x, value, grad), (now.x, now.value, now.grad)
+    )
+    x, value, grad = kept
+    return Progress(x, value, grad, state, iterations, evaluations, status)
+
+
+def _last(tx: GradientTransformation, state: State) -> State:
+    """The state of what runs last: of another library's chain, the last one in it."""
+    state = tx.unpack(state)[-1]
+    while type(state) is tuple and state:
+        state = state[-1]
+    return state if hasattr(state, "value") else ()
+
+
+_run_compiled = jax.jit(_run, static_argnums=0)
+_advance_compiled = jax.jit(_advance, static_argnums=0)
+
+
+def _evaluate(fun: Any, x: Params, args: Any) -> tuple[Array, Updates]:
+    value, grad = jax.value_and_grad(fun)(x, *args)
+    return jnp.asarray(value, at_least_float32(value.dtype)), widened(grad, x)
+
+
+def _first(rules: list[tuple[Array, Stop]]) -> Array:
+    """The status of the first rule that holds."""
+    holds, statuses = zip(*rules, strict=True)
+    return jnp.select(list(holds), [jnp.int32(status) for status in statuses], jnp.int32(Stop.RUNNING))
+
+
+def _finite(value: Array, grad: Updates) -> Array:
+    return jnp.isfinite(value) & jnp.isfinite(_largest(grad))
+
+
+def _largest(updates: Updates) -> Array:
+    """The largest magnitude in a tree; 0 if it is empty, NaN if it has one."""
+    sizes = [jnp.max(jnp.abs(x), initial=0) for x in jax.tree.leaves(updates)]
+    return (
+        jnp.max(jnp.stack([x.astype(at_least_float32(x.dtype)) for x in sizes])) if sizes else jnp.zeros([])
+    )
+
+
+def _result(now: Progress) -> MinimizeResult:
+    success = (now.status >= Stop.GRADIENT) & (now.status <= Stop.VALUE)
+    return MinimizeResult(
+        now.x, now.value, _largest(now.grad), now.iterations, now.evaluations, success, now.status
+    )

@@ -1,0 +1,54 @@
+"""Optimistic gradients, for games and other problems with saddle points."""
+
+from gradtx.core.chain import chain
+from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.types import Decay, NonNegative, Number
+from gradtx.transforms.adaptive import scale_by_adam
+from gradtx.transforms.differences import scale_by_optimistic_gradient
+from gradtx.transforms.scaling import scale_by_learning_rate
+
+
+@recipe
+def optimistic_gradient_descent(
+    learning_rate: Number, alpha: Number = 1.0, beta: Number = 1.0
+) -> GradientTransformation:
+    """Optimistic gradient descent: steps along the gradient and what it has changed by.
+
+    Args:
+        learning_rate: the step size.
+        alpha, beta: as in `scale_by_optimistic_gradient`.
+
+    Source: Mokhtari et al., A unified analysis of extra-gradient and optimistic gradient methods,
+    arXiv:1901.08511.
+    """
+    return chain(scale_by_optimistic_gradient(alpha, beta), scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def optimistic_adam_v2(
+    learning_rate: Number,
+    *,
+    alpha: Number = 1.0,
+    beta: Number = 1.0,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    mu_dtype: str | None = None,
+    nesterov: bool = True,
+) -> GradientTransformation:
+    """Optimistic Adam: steps along Adam's direction and what it has changed by.
+
+    Args:
+        learning_rate: the step size.
+        alpha, beta: as in `scale_by_optimistic_gradient`.
+        b1, b2, eps, eps_root, mu_dtype: as in `scale_by_adam`.
+        nesterov: whether Adam looks ahead. Default: yes.
+
+    Source: Daskalakis et al., Training GANs with optimism, arXiv:1711.00141.
+    """
+    return chain(
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        scale_by_optimistic_gradient(alpha, beta),
+        scale_by_learning_rate(learning_rate),
+    )

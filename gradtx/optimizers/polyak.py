@@ -1,0 +1,30 @@
+"""Gradient descent with Polyak's step size."""
+
+from typing import Literal
+
+from gradtx.core.chain import chain
+from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.types import NonNegative, Number
+from gradtx.optimizers.sgd import sgd
+from gradtx.transforms.polyak import scale_by_polyak
+
+
+@recipe
+def polyak_sgd(
+    max_learning_rate: NonNegative = 1.0,
+    scaling: Number = 1.0,
+    f_min: Number = 0.0,
+    eps: NonNegative = 0.0,
+    variant: Literal["sps", "sps+"] = "sps",
+) -> GradientTransformation:
+    """Gradient descent whose step size follows from how far the loss is from its least value.
+
+    It needs the loss: ``tx.update(grads, state, params, value=loss)``.
+
+    Args:
+        max_learning_rate, f_min, eps, variant: as in `scale_by_polyak`.
+        scaling: factor of the gradients before the step size is found; it may be a schedule.
+
+    Source: Loizou et al., Stochastic Polyak step-size for SGD, arXiv:2002.10542.
+    """
+    return chain(sgd(scaling), scale_by_polyak(f_min, max_learning_rate, eps, variant))

@@ -1,0 +1,29 @@
+"""Rprop."""
+
+from gradtx.core.chain import chain
+from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.types import NonNegative, Positive
+from gradtx.transforms.scaling import scale
+from gradtx.transforms.sign import scale_by_rprop
+
+
+@recipe
+def rprop(
+    learning_rate: Positive,
+    eta_minus: Positive = 0.5,
+    eta_plus: Positive = 1.2,
+    min_step_size: NonNegative = 1e-6,
+    max_step_size: NonNegative = 50.0,
+) -> GradientTransformation:
+    """Rprop: each coordinate has its own step size, which grows until its gradient turns.
+
+    For full batches, not for noisy gradients.
+
+    Args:
+        learning_rate: the first step size, above 0.
+        eta_minus, eta_plus, min_step_size, max_step_size: as in `scale_by_rprop`.
+
+    Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993.
+    """
+    sizes = scale_by_rprop(learning_rate, eta_minus, eta_plus, min_step_size, max_step_size)
+    return chain(sizes, scale(-1.0))

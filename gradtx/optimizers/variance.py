@@ -1,0 +1,68 @@
+"""AdaBelief, RAdam and Yogi: Adam with more care for its second moment."""
+
+from gradtx.core.chain import chain
+from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.types import Decay, NonNegative, Number
+from gradtx.transforms.rectified import Threshold, scale_by_radam
+from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.transforms.variance import scale_by_belief, scale_by_yogi
+
+
+@recipe
+def adabelief(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-16,
+    eps_root: NonNegative = 1e-16,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformation:
+    """AdaBelief: large steps where gradients are as expected, small ones where they are not.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps, eps_root, nesterov: as in `scale_by_belief`.
+
+    Source: Zhuang et al., AdaBelief optimizer, arXiv:2010.07468.
+    """
+    direction = scale_by_belief(b1, b2, eps, eps_root, nesterov=nesterov)
+    return chain(direction, scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def radam(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    threshold: Threshold = 5.0,
+    *,
+    nesterov: bool = False,
+) -> GradientTransformation:
+    """RAdam: Adam that takes steps of momentum until it knows the variance of its divisor.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps, eps_root, threshold, nesterov: as in `scale_by_radam`.
+
+    Source: Liu et al., On the variance of the adaptive learning rate and beyond, arXiv:1908.03265.
+    """
+    direction = scale_by_radam(b1, b2, eps, eps_root, threshold, nesterov=nesterov)
+    return chain(direction, scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def yogi(
+    learning_rate: Number, b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-3
+) -> GradientTransformation:
+    """Yogi: Adam whose second moment grows and shrinks by no more than the gradient's square.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps: as in `scale_by_yogi`.
+
+    Source: Zaheer et al., Adaptive methods for nonconvex optimization, NeurIPS 2018.
+    """
+    return chain(scale_by_yogi(b1, b2, eps), scale_by_learning_rate(learning_rate))

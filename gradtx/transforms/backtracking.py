@@ -1,0 +1,132 @@
+"""The backtracking line search."""
+
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.numerics import cast, scale_tree
+from gradtx.core.transformation import treewise
+from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
+from gradtx.core.vectors import real_dtype, widened
+from gradtx.transforms.linesearch import Line, ValueFn
+
+
+class BacktrackingLinesearchInfo(NamedTuple):
+    """How a search ended.
+
+    num_linesearch_steps: int32 scalar, step sizes tried;
+    decrease_error: scalar, by how much the decrease misses the condition; above 0 the search failed,
+    and infinite if no value was finite.
+    """
+
+    num_linesearch_steps: Array
+    decrease_error: Array
+
+
+class ScaleByBacktrackingLinesearchState(NamedTuple):
+    """The result of the last search.
+
+    learning_rate: scalar, the step size taken, and `value`, that of the objective after the step;
+    grad: a tree like the params, the gradient after the step as `jax.grad` gives it; None unless stored;
+    info: how the search ended.
+    """
+
+    learning_rate: Array
+    value: Array
+    grad: Updates | None
+    info: BacktrackingLinesearchInfo
+
+
+@treewise(state=ScaleByBacktrackingLinesearchState)
+def scale_by_backtracking_linesearch(
+    max_backtracking_steps: Annotated[ScalarOrSchedule, Interval("[0, inf]")],
+    slope_rtol: NonNegative = 1e-4,
+    decrease_factor: Annotated[ScalarOrSchedule, Interval("(0, 1)")] = 0.8,
+    increase_factor: Annotated[ScalarOrSchedule, Interval("[1, inf]")] = 1.5,
+    max_learning_rate: Positive = 1.0,
+    atol: NonNegative = 0.0,
+    rtol: NonNegative = 0.0,
+    store_grad: bool = False,
+    verbose: bool = False,
+):
+    """Scale updates u by the first step size t, of ever smaller ones, that lowers the objective enough.
+
+    Enough is f(x + t·u) ≤ (1 + rtol)·f(x) + slope_rtol·t·f′(x)·u + atol, the condition of Armijo. The
+    first t is increase_factor times that of the last step, at most max_learning_rate; each next one is
+    decrease_factor times the one before.
+
+    ``update(updates, state, params, value=f(x), grad=∇f(x), value_fn=f)``: `grad` is what `jax.grad`
+    gives. Further extra arguments go to `value_fn` by name. It stands at the end of a chain, whose
+    direction must be one of descent, f′(x)·u < 0: otherwise the search ends after its last trial, with
+    info.decrease_error > 0, and takes that. If no value was finite, the step is 0.
+    Call it inside `jit`: outside, its loop is compiled anew by each call.
+
+    Args:
+        max_backtracking_steps: how often t may shrink.
+        slope_rtol: how much of the decrease that the slope promises is needed.
+        decrease_factor: from one trial to the next, in (0, 1).
+        increase_factor: from the last step to the first trial, at least 1; inf begins with
+            max_learning_rate each time.
+        max_learning_rate: the largest t.
+        atol: absolute tolerance of the condition.
+        rtol: its tolerance relative to the value.
+        store_grad: whether to keep the gradient after the step, for `value_and_grad_from_state`.
+        verbose: whether to print when the search fails.
+
+    Source: Nocedal and Wright, Numerical optimization, algorithm 3.1; Vaswani et al., Painless
+    stochastic gradient, arXiv:1905.09997.
+    """
+
+    def init(params):
+        dtype = real_dtype(params)
+        return ScaleByBacktrackingLinesearchState(
+            learning_rate=jnp.ones([], dtype),
+            value=jnp.full([], jnp.inf, dtype),
+            grad=jax.tree.map(jnp.zeros_like, widened(params, params)) if store_grad else None,
+            info=BacktrackingLinesearchInfo(jnp.zeros([], jnp.int32), jnp.full([], jnp.inf, dtype)),
+        )
+
+    def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
+        dtype = state.learning_rate.dtype
+        line = Line(value_fn, extra, params, updates, dtype)
+        start, grad = jnp.asarray(value, dtype), line.wide(grad)
+        slope = line.slope(grad)
+
+        def unmet(now):
+            t, _, _, error, steps = now
+            return (steps == 0) | (~(error <= atol) & (steps <= max_backtracking_steps))
+
+        def attempt(now):
+            t, _, kept, _, steps = now
+            t = cast(jnp.where(steps > 0, decrease_factor * t, t), dtype)
+            new, pull = line.pullback(t) if store_grad else (line.value(t), None)
+            error = new - (1 + rtol) * start - t * slope_rtol * slope
+            error = cast(jnp.where(jnp.isfinite(error), jnp.maximum(error, 0), jnp.inf), dtype)
+            if pull is not None:
+                last = (error <= atol) | (steps >= max_backtracking_steps)
+                kept = jax.lax.cond(last, pull, lambda: kept)
+            return t, new, kept, error, steps + 1
+
+        # A search that failed altogether left 0, from which none could begin.
+        last = jnp.where(state.learning_rate > 0, state.learning_rate, 1)
+        first = cast(jnp.minimum(increase_factor * last, max_learning_rate), dtype)
+        stored = grad if store_grad else None
+        none = jnp.zeros([], jnp.int32)
+        begin = (first, start, stored, jnp.full([], jnp.inf, dtype), none)
+        t, new, stored, error, steps = jax.lax.while_loop(unmet, attempt, begin)
+        stuck = jnp.isinf(error)
+        t, new = jnp.where(stuck, 0, t), jnp.where(stuck, start, new)
+        if store_grad:
+            stored = jax.tree.map(lambda old, at: jnp.where(stuck, old, at), grad, stored)
+        if verbose:
+            message = "scale_by_backtracking_linesearch: value {} and slope {}; no step down to {} decreases "
+            jax.lax.cond(
+                error > atol,
+                lambda: jax.debug.print(message + "enough, by {}", start, slope, t, error),
+                lambda: None,
+            )
+        info = BacktrackingLinesearchInfo(steps, error)
+        return scale_tree(updates, t), ScaleByBacktrackingLinesearchState(t, new, stored, info)
+
+    return init, update

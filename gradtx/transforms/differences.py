@@ -1,0 +1,108 @@
+"""Differences of gradients: steps that lean towards the next one."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.errors import is_none
+from gradtx.core.numerics import abs_sq, at_least_float32, debias, decay_towards, sqrt
+from gradtx.core.transformation import leafwise, treewise
+from gradtx.core.types import Array, Decay, NonNegative, Number, Params
+
+
+class ScaleByAdanState(NamedTuple):
+    """m, v, n, g: trees like the params, the means of gradients, of their changes and of squares, and the
+    last gradient; t: int32 scalar, updates so far."""
+
+    m: Params
+    v: Params
+    n: Params
+    g: Params
+    t: Array
+
+
+@leafwise(state=ScaleByAdanState, counter="t")
+def scale_by_adan(
+    b1: Decay = 0.98,
+    b2: Decay = 0.92,
+    b3: Decay = 0.99,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+):
+    """Adan's direction: Nesterov's look-ahead, from gradients and what they have changed by.
+
+    With dₜ = gₜ − gₜ₋₁ and d₁ = 0:
+    mₜ = b1·mₜ₋₁ + (1 − b1)·gₜ,  vₜ = b2·vₜ₋₁ + (1 − b2)·dₜ,  nₜ = b3·nₜ₋₁ + (1 − b3)·|gₜ + b2·dₜ|²;
+    the update is (m̂ + b2·v̂) / (√(n̂ + eps_root) + eps), each mean debiased as in `scale_by_adam`.
+
+    Args:
+        b1: decay of the mean of gradients, in [0, 1); one minus the paper's, as are the others.
+        b2: decay of the mean of changes, in [0, 1).
+        b3: decay of the mean square, in [0, 1).
+        eps: added to the root, at least 0.
+        eps_root: added inside the root, at least 0; for derivatives through the optimizer.
+
+    Source: Xie et al., Adan: adaptive Nesterov momentum algorithm, arXiv:2208.06677.
+    """
+
+    def init(param):
+        m, v, g = (jnp.zeros_like(param) for _ in range(3))
+        return dict(m=m, v=v, n=jnp.zeros_like(param.real), g=g)
+
+    def update(grad, m, v, n, g, step):
+        change = jnp.where(step == 1, 0, grad - g)
+        m = decay_towards(m, grad, b1)
+        v = decay_towards(v, change, b2)
+        n = decay_towards(n, abs_sq(grad + b2 * change), b3)
+        ahead = debias(m, b1, step) + b2 * debias(v, b2, step)
+        root = sqrt(debias(n, b3, step) + eps_root)
+        return ahead / (root + eps), dict(m=m, v=v, n=n, g=grad)
+
+    return init, update
+
+
+class ScaleByOptimisticGradientState(NamedTuple):
+    """is_initial_step: bool scalar, whether there was no update yet; previous_gradient: a tree like the
+    params, the last incoming update."""
+
+    is_initial_step: Array
+    previous_gradient: Params
+
+
+@treewise(state=ScaleByOptimisticGradientState)
+def scale_by_optimistic_gradient(alpha: Number = 1.0, beta: Number = 1.0):
+    """The gradient, and on top of it what it has changed by: a guess of the next one.
+
+    The update is alpha·gₜ + beta·(gₜ − gₜ₋₁), with g₀ = g₁. It turns circling around the solution of a
+    game into approaching it.
+
+    Args:
+        alpha: weight of the gradient.
+        beta: weight of its change.
+
+    Source: Mokhtari et al., A unified analysis of extra-gradient and optimistic gradient methods,
+    arXiv:1901.08511.
+    """
+
+    def empty(param):
+        return jnp.zeros_like(param, dtype=at_least_float32(jnp.result_type(param)))
+
+    def init(params):
+        return ScaleByOptimisticGradientState(jnp.asarray(True), jax.tree.map(empty, params))
+
+    def update(updates, state):
+        weight = jnp.where(state.is_initial_step, 0, beta)
+
+        def leaning(grad, previous):
+            return None if grad is None else alpha * grad + weight * (grad - previous)
+
+        def seen(grad, previous):
+            return previous if grad is None else grad
+
+        pair = updates, state.previous_gradient
+        previous = jax.tree.map(seen, *pair, is_leaf=is_none)
+        new = state._replace(is_initial_step=jnp.asarray(False), previous_gradient=previous)
+        return jax.tree.map(leaning, *pair, is_leaf=is_none), new
+
+    return init, update

@@ -1,0 +1,236 @@
+"""The zoom line search: step sizes grow until they enclose a good one, then the interval shrinks."""
+
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.numerics import cast, scale_tree
+from gradtx.core.transformation import treewise
+from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
+from gradtx.core.vectors import real_dtype, widened
+from gradtx.transforms.linesearch import Line, ValueFn
+from gradtx.wrappers.finite import select_tree
+
+
+class ZoomLinesearchInfo(NamedTuple):
+    """How a search ended, with the errors of the step that was taken.
+
+    num_linesearch_steps: int32 scalar, evaluations;
+    decrease_error: scalar, by how much the decrease misses its condition; above 0 the search failed,
+    and infinite if no value was finite;
+    curvature_error: scalar, by how much the slope is too steep; above 0 the step is safe, but short.
+    """
+
+    num_linesearch_steps: Array
+    decrease_error: Array
+    curvature_error: Array
+
+
+class ScaleByZoomLinesearchState(NamedTuple):
+    """The result of the last search.
+
+    learning_rate: scalar, the step size taken, and `value`, that of the objective after the step;
+    grad: a tree like the params, the gradient after the step as `jax.grad` gives it;
+    info: how the search ended.
+    """
+
+    learning_rate: Array
+    value: Array
+    grad: Updates
+    info: ZoomLinesearchInfo
+
+
+class Point(NamedTuple):
+    """A step size on the line, with the value and the slope there."""
+
+    t: Array
+    value: Array
+    slope: Array
+
+
+class Trial(NamedTuple):
+    """A point with its gradient, and by how much it misses the two conditions."""
+
+    point: Point
+    grad: Updates
+    decrease_error: Array
+    curvature_error: Array
+
+
+class Search(NamedTuple):
+    """Where a search stands.
+
+    steps: evaluations so far; trial: the last one; safe: the best with enough decrease, or the start;
+    low, high: once `bracketed`, ends of an interval with a good step size in it, low the better one;
+    before, low is the last trial. reference: an end that was given up, for the interpolation;
+    done: whether the trial is the result; failed: whether to make do with the safe one.
+    """
+
+    steps: Array
+    trial: Trial
+    safe: Trial
+    low: Point
+    high: Point
+    reference: Point
+    bracketed: Array
+    done: Array
+    failed: Array
+
+
+@treewise(state=ScaleByZoomLinesearchState)
+def scale_by_zoom_linesearch(
+    max_linesearch_steps: Annotated[ScalarOrSchedule, Interval("[1, inf]")],
+    max_learning_rate: Positive | None = None,
+    tol: NonNegative = 0.0,
+    increase_factor: Annotated[ScalarOrSchedule, Interval("(1, inf]")] = 2.0,
+    slope_rtol: NonNegative = 1e-4,
+    curv_rtol: NonNegative = 0.9,
+    approx_dec_rtol: NonNegative | None = 1e-6,
+    stepsize_precision: NonNegative = 1e-5,
+    initial_guess_strategy: str = "keep",
+    verbose: bool = False,
+):
+    """Scale updates u by a step size t that meets the strong Wolfe conditions.
+
+    With φ(t) = f(x + t·u) these are enough decrease, φ(t) ≤ φ(0) + slope_rtol·t·φ′(0), and a flat slope,
+    |φ′(t)| ≤ curv_rtol·|φ′(0)|. So near a minimum that rounding hides the first, it may be replaced by
+    φ′(t) ≤ (2·slope_rtol − 1)·φ′(0) where φ(t) ≤ φ(0) + approx_dec_rtol·|φ(0)|.
+
+    ``update(updates, state, params, value=f(x), grad=∇f(x), value_fn=f)``: `grad` is what `jax.grad`
+    gives. Further extra arguments go to `value_fn` by name. It stands at the end of a chain, whose
+    direction must be one of descent, φ′(0) < 0. The search ends after max_linesearch_steps evaluations:
+    then it takes the best t with enough decrease; if there is none, the last t, with
+    info.decrease_error > 0; and 0 if its value is not finite. The state has the size of the params.
+    Call it inside `jit`: outside, its loop is compiled anew by each call.
+
+    Args:
+        max_linesearch_steps: evaluations at most, at least 1.
+        max_learning_rate: the largest t. Default: any.
+        tol: absolute tolerance of both conditions.
+        increase_factor: by which t grows until an interval is found, above 1.
+        slope_rtol: how much of the decrease that the slope promises is needed.
+        curv_rtol: how flat the slope must become; inf asks for the decrease alone.
+        approx_dec_rtol: see above; None never replaces.
+        stepsize_precision: an interval shorter than this is not searched further, if there is enough
+            decrease somewhere.
+        initial_guess_strategy: the first t: ``"one"``, which suits Newton directions, or ``"keep"``, that
+            of the last step, which suits gradients.
+        verbose: whether to print when the search fails.
+
+    Raises:
+        ValueError: for another initial_guess_strategy.
+
+    Source: Nocedal and Wright, Numerical optimization, algorithms 3.5 and 3.6; Hager and Zhang,
+    Algorithm 851: CG_DESCENT, 2006.
+    """
+    if initial_guess_strategy not in ("one", "keep"):
+        raise ValueError(f"initial_guess_strategy must be 'one' or 'keep', got {initial_guess_strategy!r}")
+
+    def init(params):
+        dtype = real_dtype(params)
+        unknown = jnp.full([], jnp.inf, dtype)
+        return ScaleByZoomLinesearchState(
+            learning_rate=jnp.ones([], dtype),
+            value=unknown,
+            grad=jax.tree.map(jnp.zeros_like, widened(params, params)),
+            info=ZoomLinesearchInfo(jnp.zeros([], jnp.int32), jnp.copy(unknown), jnp.copy(unknown)),
+        )
+
+    def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
+        dtype = state.learning_rate.dtype
+        line = Line(value_fn, extra, params, updates, dtype)
+        grad = line.wide(grad)
+        start = Point(jnp.zeros([], dtype), jnp.asarray(value, dtype), line.slope(grad))
+
+        def evaluate(t):
+            value, pull = line.pullback(t)
+            grad = pull()
+            slope = line.slope(grad)
+            decrease = value - start.value - slope_rtol * t * start.slope
+            if approx_dec_rtol is not None:
+                rise = value - start.value - approx_dec_rtol * jnp.abs(start.value)
+                decrease = jnp.minimum(
+                    decrease, jnp.maximum(rise, slope - (2 * slope_rtol - 1) * start.slope)
+                )
+            curvature = jnp.abs(slope) - curv_rtol * jnp.abs(start.slope)
+            return Trial(Point(t, value, slope), grad, *map(violation, (decrease, curvature)))
+
+        def violation(error):
+            return cast(jnp.where(jnp.isnan(error), jnp.inf, jnp.maximum(error, 0)), dtype)
+
+        def search(now: Search) -> Search:
+            low, high, bracketed = now.low, now.high, now.bracketed
+            grown = jnp.where(now.steps == 0, first, increase_factor * low.t)
+            largest = jnp.inf if max_learning_rate is None else max_learning_rate
+            t = jnp.where(bracketed, between(low, high, now.reference), jnp.minimum(grown, largest))
+            trial = evaluate(cast(t, dtype))
+            new, met = trial.point, trial.decrease_error <= tol
+            done = met & (trial.curvature_error <= tol)
+
+            rises = (trial.decrease_error > 0) | ((new.value >= low.value) & (bracketed | (now.steps > 0)))
+            turns = ~rises & (new.slope * jnp.where(bracketed, high.t - low.t, 1) >= 0)
+            closes = bracketed | rises | turns
+            next_low = select_tree(rises, low, new)
+            next_high = select_tree(rises, new, select_tree(turns, low, high))
+            given_up = select_tree(rises | turns, high, low)
+            reference = select_tree(bracketed, given_up, next_low)
+
+            better = met & (~bracketed | (new.value < now.safe.point.value))
+            safe = select_tree(better, trial, now.safe)
+            short = bracketed & (jnp.abs(high.t - low.t) <= stepsize_precision) & (safe.point.t > 0)
+            # Without an interval, the largest step decreases enough and is too steep: no other is better.
+            done = done | (~closes & (grown >= largest))
+            failed = ~done & (short | (now.steps + 1 >= max_linesearch_steps))
+            return Search(now.steps + 1, trial, safe, next_low, next_high, reference, closes, done, failed)
+
+        # A search that failed altogether left 0, from which none could begin.
+        keep = (initial_guess_strategy == "keep") & (state.learning_rate > 0)
+        first = jnp.where(keep, state.learning_rate, 1)
+        unknown, no = jnp.full([], jnp.inf, dtype), jnp.zeros([], bool)
+        at_start = Trial(start, grad, unknown, unknown)
+        begin = Search(jnp.zeros([], jnp.int32), at_start, at_start, start, start, start, no, no, no)
+        end = jax.lax.while_loop(lambda now: ~(now.done | now.failed), search, begin)
+        is_safe = (end.safe.point.t > 0) | jnp.isinf(end.trial.decrease_error)
+        found = select_tree(end.failed & is_safe, end.safe, end.trial)
+        if verbose:
+            report(start, end, found)
+        info = ZoomLinesearchInfo(end.steps, found.decrease_error, found.curvature_error)
+        t, value, _ = found.point
+        return scale_tree(updates, t), ScaleByZoomLinesearchState(t, value, found.grad, info)
+
+    return init, update
+
+
+def between(low: Point, high: Point, reference: Point) -> Array:
+    """Where in the interval to try next: the minimum of a cubic, else of a parabola, else the middle.
+
+    The cubic has the value and slope at low and the values at the two others, the parabola those at low
+    and the value at high. A minimum too close to an end, by 0.2 and 0.1 of the interval, is not taken.
+    """
+    h, r, slope = high.t - low.t, reference.t - low.t, low.slope
+    above_h, above_r = high.value - low.value - slope * h, reference.value - low.value - slope * r
+    divisor = h * h * r * r * (h - r)
+    a = (r * r * above_h - h * h * above_r) / divisor
+    b = (h * h * h * above_r - r * r * r * above_h) / divisor
+    cubic = low.t + (jnp.sqrt(b * b - 3 * a * slope) - b) / (3 * a)
+    parabola = low.t - slope * h * h / (2 * above_h)
+    left, right = jnp.minimum(low.t, high.t), jnp.maximum(low.t, high.t)
+
+    def inside(t: Array, margin: float) -> Array:
+        room = margin * jnp.abs(h)
+        return (t > left + room) & (t < right - room)  # not where t is NaN
+
+    otherwise = jnp.where(inside(parabola, 0.1), parabola, (low.t + high.t) / 2)
+    return jnp.where(inside(cubic, 0.2), cubic, otherwise)
+
+
+def report(start: Point, end: Search, found: Trial) -> None:
+    """Print what a failed search found."""
+    message = (
+        "scale_by_zoom_linesearch: from value {} and slope {}, {} evaluations found no step that meets both "
+        "conditions; taken is {}, which misses the decrease by {} and the curvature by {}"
+    )
+    what: tuple[Any, ...] = (start.value, start.slope, end.steps, found.point.t, *found[2:])
+    bad = end.failed | (found.curvature_error > 0)
+    jax.lax.cond(bad, lambda: jax.debug.print(message, *what), lambda: None)

@@ -1,0 +1,94 @@
+"""Conditions: transformations that run at some steps only."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core.numerics import safe_increment
+from gradtx.core.transformation import GradientTransformation, treewise
+from gradtx.core.types import Array, State, UpdateFn
+from gradtx.wrappers.accumulation import cond
+
+Condition = Callable[..., Any]
+"""A function of the step, 0 at the first update, and perhaps of extra arguments: whether to run."""
+
+
+class ConditionallyTransformState(NamedTuple):
+    """inner_state: the state of the wrapped transformation; step: int32 scalar, updates so far."""
+
+    inner_state: State
+    step: Array
+
+
+class ConditionallyMaskState(NamedTuple):
+    """step: int32 scalar, updates so far; inner_state: the state of the wrapped transformation."""
+
+    step: Array
+    inner_state: State
+
+
+def _when(
+    inner: GradientTransformation,
+    should_transform_fn: Condition,
+    forward_extra_args: bool,
+    otherwise: Callable[[Any], Any],
+) -> UpdateFn:
+    """The update of `inner` where the condition holds, `otherwise` of the updates where not."""
+
+    def update(updates, state, params=None, **extra):
+        def run(updates, inner_state):
+            return inner.update(updates, inner_state, params, **extra)
+
+        def stay(updates, inner_state):
+            shapes, _ = jax.eval_shape(run, updates, inner_state)
+            return jax.tree.map(lambda g, like: otherwise(g).astype(like.dtype), updates, shapes), inner_state
+
+        holds = should_transform_fn(state.step, **(extra if forward_extra_args else {}))
+        new, inner_state = cond(holds, run, stay, updates, state.inner_state)
+        return new, state._replace(step=safe_increment(state.step), inner_state=inner_state)
+
+    return update
+
+
+@treewise(state=ConditionallyTransformState)
+def conditionally_transform(
+    inner: GradientTransformation, should_transform_fn: Condition, forward_extra_args: bool = False
+):
+    """Run a transformation at some steps; at the others updates pass unchanged.
+
+    Its state stands still at the other steps.
+
+    Args:
+        inner: the transformation.
+        should_transform_fn: a function of the step, an int32 scalar that is 0 at the first update:
+            whether to run.
+        forward_extra_args: whether it is given the extra arguments of `update` too, by name.
+    """
+
+    def init(params):
+        return ConditionallyTransformState(inner.init(params), jnp.zeros([], jnp.int32))
+
+    return init, _when(inner, should_transform_fn, forward_extra_args, lambda grad: grad)
+
+
+@treewise(state=ConditionallyMaskState)
+def conditionally_mask(
+    inner: GradientTransformation, should_transform_fn: Condition, forward_extra_args: bool = False
+):
+    """Run a transformation at some steps; at the others updates are 0.
+
+    Its state stands still at the other steps.
+
+    Args:
+        inner: the transformation.
+        should_transform_fn: a function of the step, an int32 scalar that is 0 at the first update:
+            whether to run.
+        forward_extra_args: whether it is given the extra arguments of `update` too, by name.
+    """
+
+    def init(params):
+        return ConditionallyMaskState(jnp.zeros([], jnp.int32), inner.init(params))
+
+    return init, _when(inner, should_transform_fn, forward_extra_args, jnp.zeros_like)

@@ -1,0 +1,65 @@
+"""Flattening: all tensors as one vector."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import errors
+from gradtx.core.transformation import GradientTransformation, treewise
+from gradtx.core.types import Array
+from gradtx.wrappers.groups import whole_state
+
+
+@treewise(inner_states=whole_state)
+def flatten(inner: GradientTransformation):
+    """Run a transformation on all tensors as one vector.
+
+    For many small tensors this is one operation where there were many; large ones it copies, and
+    sharded ones it gathers. What works tensor by tensor (`clip_by_block_rms`, `scale_by_trust_ratio`)
+    sees a single tensor. Tensors of several dtypes become the promoted one.
+
+    The state is of the whole vector. Where an update is None the vector has zeros, so for that param
+    too the moments decay, as with a gradient of 0; the returned update is None and the param stays.
+    Such updates need the params, for the number of the zeros.
+
+    Args:
+        inner: the transformation.
+    """
+
+    def init(params):
+        return inner.init(_vector(jax.tree.leaves(params)))
+
+    def update(updates, state, params=None, **extra):
+        leaves, treedef = jax.tree.flatten(updates, is_leaf=errors.is_none)
+        beside = leaves if params is None else treedef.flatten_up_to(params)
+        filled = [
+            jnp.zeros_like(param) if grad is None and param is not None else grad
+            for grad, param in zip(leaves, beside, strict=True)
+        ]
+        flat_params = None if params is None else _vector(beside)
+        new, state = inner.update(_vector(filled), state, flat_params, **extra)
+        pieces = [
+            None if grad is None else piece for grad, piece in zip(leaves, _split(new, filled), strict=True)
+        ]
+        return treedef.unflatten(pieces), state
+
+    return init, update
+
+
+def _vector(tensors: list[Any]) -> Array:
+    present = [jnp.ravel(x) for x in tensors if x is not None]
+    return jnp.concatenate(present) if present else jnp.zeros((0,))
+
+
+def _split(vector: Array, like: list[Any]) -> Iterator[Array | None]:
+    """The pieces of a vector in the shapes of these tensors, real where they are real."""
+    start = 0
+    for x in like:
+        if x is None:
+            yield None
+            continue
+        piece = vector[start : start + x.size].reshape(x.shape)
+        yield piece if jnp.iscomplexobj(x) else piece.real
+        start += x.size

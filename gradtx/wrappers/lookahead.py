@@ -1,0 +1,89 @@
+"""Lookahead: an optimizer that explores, and slow parameters that follow it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import errors
+from gradtx.core.apply import apply_updates
+from gradtx.core.numerics import at_least_float32, cast
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
+from gradtx.core.types import Array, Interval, Params, ScalarOrSchedule, State
+from gradtx.wrappers.finite import select_tree
+
+
+class LookaheadState(NamedTuple):
+    """Where a lookahead stands.
+
+    fast_state: the state of the optimizer;
+    steps_since_sync: int32 scalar, its steps since fast and slow params were one;
+    slow_params: a tree like the params, in at least float32.
+    """
+
+    fast_state: State
+    steps_since_sync: Array
+    slow_params: Params
+
+    def evaluation_params(self, params: Params) -> Params:
+        """The slow params."""
+        del params
+        return self.slow_params
+
+
+def _fast_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
+    return {"fast_state": [(arguments["fast_optimizer"], state.fast_state)]}
+
+
+@treewise(state=LookaheadState, inner_states=_fast_state)
+def lookahead(
+    fast_optimizer: GradientTransformation,
+    sync_period: Annotated[ScalarOrSchedule, Interval("[1, inf]")],
+    slow_step_size: Annotated[ScalarOrSchedule, Interval("[0, 1]")],
+    reset_state: bool = False,
+):
+    """Let an optimizer make k steps, then go a part of the way and start again from there.
+
+    After every k-th step slow ← slow + slow_step_size·(fast − slow) and fast ← slow; in between only
+    the fast params move. The params that are trained are the fast ones; evaluate with the slow ones,
+    which the state keeps: ``evaluation_params(state, params)``.
+
+    The updates must be applied as they are: what changes them afterwards parts the two.
+
+    Args:
+        fast_optimizer: the optimizer.
+        sync_period: k, the number of its steps from one synchronization to the next, at least 1.
+        slow_step_size: how far the slow params go towards the fast ones, in [0, 1].
+        reset_state: whether the optimizer starts anew after each synchronization. Default: no.
+
+    Source: Zhang et al., Lookahead optimizer: k steps forward, 1 step back, arXiv:1907.08610.
+    """
+    check_transformation("lookahead", "fast_optimizer", fast_optimizer)
+
+    def init(params):
+        slow = jax.tree.map(lambda p: cast(jnp.asarray(p), at_least_float32(jnp.result_type(p))), params)
+        return LookaheadState(fast_optimizer.init(params), jnp.zeros([], jnp.int32), slow)
+
+    def update(updates, state, params, **extra):
+        steps = state.steps_since_sync + 1
+        sync = steps >= sync_period
+
+        def followed(update, param, slow):
+            if update is None:
+                return slow
+            distance = param.astype(slow.dtype) + update - slow
+            return jnp.where(sync, slow + slow_step_size * distance, slow).astype(slow.dtype)
+
+        def joined(update, param, slow):
+            return None if update is None else jnp.where(sync, slow - param.astype(slow.dtype), update)
+
+        updates, fast_state = fast_optimizer.update(updates, state.fast_state, params, **extra)
+        slow = jax.tree.map(followed, updates, params, state.slow_params, is_leaf=errors.is_none)
+        updates = jax.tree.map(joined, updates, params, slow, is_leaf=errors.is_none)
+        if reset_state:
+            anew = fast_optimizer.init(apply_updates(params, updates))
+            fast_state = select_tree(sync, anew, fast_state)
+        return updates, LookaheadState(fast_state, jnp.where(sync, 0, steps), slow)
+
+    return init, update
