@@ -19,13 +19,14 @@ NEWEST_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.13 python3.14 \
 	$$p -c 'import sys; print("%d.%03d" % sys.version_info[:2], sys.executable)' 2>/dev/null; done \
 	| sort | tail -n 1 | cut -d " " -f 2-)
 
-.PHONY: help demo test lint bench docs examples dist test-oldest test-newest clean
+.PHONY: help demo test test-extra lint bench docs examples dist test-oldest test-newest clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo         train a small network on images of digits"
 	@echo "make test         the tests"
+	@echo "make test-extra   more of them: variations of what the tests show"
 	@echo "make lint         formatting, lint and types"
 	@echo "make examples     every example, at reduced size"
 	@echo "make docs         the documentation, into build/site"
@@ -39,7 +40,10 @@ demo: $(VENV)/with-demo
 	$(VENV)/bin/python examples/digits.py $(ARGS)
 
 test: $(VENV)/with-test
-	$(VENV)/bin/python -m pytest -n $(JOBS) $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not extra" $(ARGS)
+
+test-extra: $(VENV)/with-test
+	$(VENV)/bin/python -m pytest -n $(JOBS) -m extra $(ARGS)
 
 lint: $(VENV)/with-test
 	$(VENV)/bin/ruff format --check .

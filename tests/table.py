@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import gradtx
 from tests.oracles import formulas as f
@@ -706,3 +707,14 @@ TORCH = [
 ]
 
 ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *CONTRIB, *TORCH]
+
+
+def marked(rows: list[Row]) -> list[Any]:
+    """The rows as parameters of a test; those after the first of a name, before the dash, are extra."""
+    seen: set[str] = set()
+    out = []
+    for row in rows:
+        base = row.name.partition("-")[0]
+        out.append(pytest.param(row, id=row.name, marks=[pytest.mark.extra] * (base in seen)))
+        seen.add(base)
+    return out
