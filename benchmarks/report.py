@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -78,17 +79,17 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} µs"
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], columns: Sequence[str] = COLUMNS) -> str:
     """The rows as text, in columns."""
-    lines = [[*COLUMNS, "target", ""], *map(_line, rows)]
+    lines = [[*columns, "target", ""], *(_line(row, columns) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in lines)
 
 
-def _line(row: Row) -> list[str]:
+def _line(row: Row, columns: Sequence[str]) -> list[str]:
     cells = {"measure": row.measure, "case": row.case, "tree": row.tree, **row.cells}
     target = f"≤ {row.target:.3g} {row.unit}".strip()
-    return [cells.get(column, "") for column in COLUMNS] + [target, "ok" if row.met else "MISS"]
+    return [cells.get(column, "") for column in columns] + [target, "ok" if row.met else "MISS"]
 
 
 def surroundings() -> dict[str, Any]:

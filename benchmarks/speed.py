@@ -1,9 +1,9 @@
-"""Timing two sides by turns, and counting compilations."""
+"""Timing sides by turns, and counting compilations."""
 
 import gc
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any
@@ -32,7 +32,7 @@ class Quartiles:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to go on: until there are `least` pairs and `seconds` have passed, or `most` pairs."""
+    """How long to go on: until there are `least` rounds and `seconds` have passed, or `most` rounds."""
 
     least: int
     most: int
@@ -49,20 +49,28 @@ class Comparison:
 
 
 def compare(gradtx: Sample, optax: Sample, effort: Effort) -> Comparison:
-    """Run both in pairs, each time in random order.
+    """Run both in pairs; see `by_turns`."""
+    ours, theirs = by_turns({"gradtx": gradtx, "optax": optax}, effort).values()
+    return Comparison(Quartiles.of(ours), Quartiles.of(theirs), ratio(ours, theirs))
 
-    A disturbance of the machine that outlasts a pair falls on both sides and leaves their ratio alone.
+
+def by_turns(sides: Mapping[str, Sample], effort: Effort) -> dict[str, list[float]]:
+    """The seconds of each side: all run in rounds, each time in random order.
+
+    A disturbance of the machine that outlasts a round falls on all sides and leaves their ratios alone.
     """
-    sides, order = (gradtx, optax), random.Random(0)
-    pairs: list[tuple[float, float]] = []
-    begin = time.perf_counter()
-    while len(pairs) < effort.least or (
-        len(pairs) < effort.most and time.perf_counter() - begin < effort.seconds
-    ):
-        seconds = {i: sides[i]() for i in order.sample((0, 1), 2)}
-        pairs.append((seconds[0], seconds[1]))
-    ours, theirs = ([pair[i] for pair in pairs] for i in (0, 1))
-    return Comparison(Quartiles.of(ours), Quartiles.of(theirs), Quartiles.of([a / b for a, b in pairs]))
+    order, seconds = random.Random(0), {name: [] for name in sides}
+    begin, rounds = time.perf_counter(), 0
+    while rounds < effort.least or (rounds < effort.most and time.perf_counter() - begin < effort.seconds):
+        for name in order.sample(list(sides), len(sides)):
+            seconds[name].append(sides[name]())
+        rounds += 1
+    return seconds
+
+
+def ratio(ours: list[float], theirs: list[float]) -> Quartiles:
+    """Of two sides, round by round."""
+    return Quartiles.of([a / b for a, b in zip(ours, theirs, strict=True)])
 
 
 def seconds_of(work: Callable[[], Any], clock: Callable[[], float]) -> float:

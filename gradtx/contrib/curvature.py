@@ -193,8 +193,8 @@ def sophia(
 
     Args:
         learning_rate: the step size.
-        b1, b2, eps, gamma, clip_threshold, update_interval, hessian_diagonal_fn, mu_dtype, verbose,
-            print_win_rate_every_n_steps: as in `scale_by_sophia`.
+        b1, b2, eps, gamma, clip_threshold, update_interval: as in `scale_by_sophia`.
+        hessian_diagonal_fn, mu_dtype, verbose, print_win_rate_every_n_steps: as there too.
         weight_decay: strength of the decoupled weight decay.
         weight_decay_mask: which params decay, as in `add_decayed_weights`. Default: all.
 

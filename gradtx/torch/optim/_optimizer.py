@@ -1,7 +1,6 @@
 """The stateful optimizer of PyTorch, over a tree of params."""
 
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from gradtx.torch.optim import _params, _slots
 from gradtx.torch.optim._checkpoints import Axes, Order, Reader, StateDict, merged, read_state, turned_back
 from gradtx.torch.optim._closures import is_closure, on_groups, value_and_grad
 from gradtx.torch.optim._params import Place, Tree
-from gradtx.torch.optim._program import Named, freeze, run
+from gradtx.torch.optim._program import Named, freeze, run, with_lr
 
 Groups = Mapping[str, Mapping[str, Any]] | None
 """Groups by path pattern: the options that differ, ``{r".*bias": {"weight_decay": 0.0}}``."""
@@ -240,7 +239,9 @@ class Optimizer:
             edited = {name for name, x in options.items() if x != running.options[name]}
             if not edited:
                 continue
-            tx = self.transformation(**options)
+            tx = with_lr(running.tx, options["lr"]) if edited == {"lr"} else None
+            if tx is None:
+                tx = self.transformation(**options)
             if running.state is not None and tx._call != running.tx._call:
                 running.state = _slots.moved(running.tx, tx, running.state, named(group))
             running.options, running.tx = options, tx
@@ -306,7 +307,7 @@ class Optimizer:
             for (g, i), grad in tree.flatten(f"{self.name}.step", own):
                 rows[g][i] = self.check_grad(grad)
         return [
-            OrderedDict(zip(named(group), row, strict=True))
+            Named(zip(named(group), row, strict=True))
             for group, row in zip(self.param_groups, rows, strict=True)
         ]
 
@@ -411,7 +412,7 @@ class Optimizer:
 def named(group: Mapping[str, Any]) -> Named:
     """The params of a group by name; those of a plain list by their number."""
     names = group.get("param_names") or map(str, range(len(group["params"])))
-    return OrderedDict(zip(names, group["params"], strict=True))
+    return Named(zip(names, group["params"], strict=True))
 
 
 def _replaced(name: str, hook: Any, result: Any) -> tuple[Any, ...]:

@@ -6,12 +6,12 @@ of it from then on, and its next change compiles nothing. The learning rate is a
 start.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+from jax.tree_util import DictKey
 
 from gradtx.core.apply import apply_updates
 from gradtx.core.transformation import GradientTransformation
@@ -43,13 +43,37 @@ def thaw(frozen: Frozen, numbers: Sequence[Any]) -> GradientTransformation:
     return unflatten(frozen.call, [next(rest) if x is None else x for x in frozen.constants])
 
 
+def with_lr(tx: GradientTransformation, lr: Any) -> GradientTransformation | None:
+    """The transformation with another learning rate; None if that is more than another number.
+
+    Schedulers set it at every step, and to record the whole call anew takes longer than a small step.
+    """
+    names = [key.name for key in tx._call.keys]
+    if "lr" not in names or type(lr) not in (int, float) or not lr > 0:
+        return None
+    leaves = zip(names, tx._leaves, strict=True)
+    return unflatten(tx._call, [lr if name == "lr" else leaf for name, leaf in leaves])
+
+
 def argument_of(path: str) -> str:
     """The argument that a number belongs to: ``betas`` for ``betas[0]``."""
     return path.partition("[")[0].partition(".")[0]
 
 
-Named = OrderedDict[str, Any]
-"""Arrays of one group by the names of its params, in their order."""
+class Named(dict[str, Any]):
+    """Arrays of one group by the names of its params, in their order.
+
+    JAX sorts a dict, and takes an `OrderedDict` apart key by key in Python, which for many small tensors
+    lasts as long as their step.
+    """
+
+
+jax.tree_util.register_pytree_with_keys(
+    Named,
+    lambda named: (tuple((DictKey(name), x) for name, x in named.items()), tuple(named)),
+    lambda names, arrays: Named(zip(names, arrays, strict=True)),
+    lambda named: (tuple(named.values()), tuple(named)),
+)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=(3, 4))
