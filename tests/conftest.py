@@ -8,6 +8,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
+from gradtx.core import program
+
 
 @pytest.fixture
 def x64():
@@ -15,3 +17,9 @@ def x64():
     jax.config.update("jax_enable_x64", True)
     yield
     jax.config.update("jax_enable_x64", False)
+
+
+@pytest.fixture
+def stacking(monkeypatch) -> None:
+    """Stacks as on an accelerator."""
+    monkeypatch.setattr(program, "stacking_pays", lambda: True)

@@ -126,7 +126,7 @@ def orthogonalise(batch: bool):
 
 
 @pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
-def test_a_batched_rule_runs_once_per_shape(mode) -> None:
+def test_a_batched_rule_runs_once_per_shape(mode, stacking) -> None:
     rng = np.random.default_rng(0)
     shapes = [(3, 4)] * 4 + [(2, 2)] * 3 + [(5, 3)]
     params = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes] + [None]
@@ -145,7 +145,7 @@ def test_a_batched_rule_runs_once_per_shape(mode) -> None:
     np.testing.assert_allclose(u @ u.T, np.eye(3), atol=1e-4)
 
 
-def test_batched_products_are_batched_in_the_program() -> None:
+def test_batched_products_are_batched_in_the_program(stacking) -> None:
     params = [jnp.ones((3, 4)) + jnp.eye(3, 4) * i for i in range(6)]
     tx = orthogonalise(True)
     text = jax.jit(tx.update).lower(params, tx.init(params), params).as_text()

@@ -23,7 +23,7 @@ from gradtx.core.value import keeping_arrays
 from gradtx.optimizers.adam import adamw
 from gradtx.transforms.adaptive import debiased_mean
 from gradtx.transforms.decay import add_decayed_weights
-from gradtx.transforms.orthogonal import quintic
+from gradtx.transforms.orthogonal import gram, quintic
 from gradtx.transforms.scaling import scale_by_learning_rate
 from gradtx.wrappers.masking import partition
 
@@ -58,16 +58,12 @@ def _frobenius(x: Array) -> Array:
     return sqrt(jnp.sum(abs_sq(x), axis=(-2, -1), keepdims=True))
 
 
-def _gram(x: Array) -> Array:
-    return x @ x.mT.conj()
-
-
 # What makes the largest singular value about 1, for matrices with no more rows than columns.
 PRECONDITIONINGS = {
     "frobenius": lambda x, eps: x / (_frobenius(x) + eps),
     "spectral": lambda x, eps: x / (jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True) + eps),
-    "aol": lambda x, eps: x / sqrt(jnp.maximum(jnp.sum(jnp.abs(_gram(x)), axis=-1, keepdims=True), eps)),
-    "schatten": lambda x, eps: x / sqrt(jnp.maximum(_frobenius(_gram(x)), eps)),
+    "aol": lambda x, eps: x / sqrt(jnp.maximum(jnp.sum(jnp.abs(gram(x)), axis=-1, keepdims=True), eps)),
+    "schatten": lambda x, eps: x / sqrt(jnp.maximum(_frobenius(gram(x)), eps)),
 }
 
 
@@ -134,8 +130,9 @@ def scale_by_muon(
     """Muon's direction: the mean of past gradients, made orthogonal.
 
     mₜ = beta·mₜ₋₁ + (1 − beta)·gₜ; the update is the orthogonal matrix near m̂, as in `scale_by_adam` with
-    or without Nesterov's look-ahead, by `ns_steps` steps X ← a·X + (b·A + c·A²)·X, A = X·Xᵀ, from
-    X = m̂ / (‖m̂‖ + eps). They bring the singular values near 1. Matrices of one shape go in one batch.
+    or without Nesterov's look-ahead, by `ns_steps` steps X ← (a·I + b·A + c·A²)·X, A = X·Xᵀ, from
+    X = m̂ / (‖m̂‖ + eps). They bring the singular values near 1. On accelerators, matrices of
+    one shape go in one batch.
 
     Args:
         ns_coeffs: a, b, c; or one such triple for each step.

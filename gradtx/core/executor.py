@@ -26,6 +26,7 @@ import jax.numpy as jnp
 
 from gradtx.core import errors
 from gradtx.core.errors import is_none, is_sparse
+from gradtx.core.gate import or_zero, select_tree
 from gradtx.core.numerics import as_real, at_least_float32, cast
 from gradtx.core.program import Program, Segment, Stage, compute_dtype
 from gradtx.core.rows import rows
@@ -89,9 +90,13 @@ def _init_slots(make: Callable[..., Any], param: Any, like_torch: bool) -> Mappi
     if isinstance(param, jax.ShapeDtypeStruct):
         shapes = jax.eval_shape(lambda param: make(seen_as(param)), param)
         return jax.tree.map(partial(_sharded_like, param), shapes)
-    param = jnp.asarray(param)
+    param = _array(param)
     slots = make(seen_as(param))
-    return jax.tree.map(lambda slot: _fresh(jnp.asarray(slot), alien=slot is param), slots)
+    return jax.tree.map(lambda slot: _fresh(_array(slot), alien=slot is param), slots)
+
+
+def _array(x: Any) -> Any:
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
 
 
 def _widened(param: Any) -> Any:
@@ -128,6 +133,7 @@ def update(
     state: State,
     params: Params | None,
     extra: Mapping[str, Any],
+    gate: Any = None,
 ) -> tuple[Updates, State]:
     """One update.
 
@@ -135,6 +141,7 @@ def update(
         variants: the transformation, or several that differ only in the numbers of leafwise stages.
         which: for each leaf (None included) the index of its variant; None for all the first.
         updates, state, params, extra: as in every `update`.
+        gate: a bool scalar: where it is False the updates are 0 and the state stays. Default: none.
     """
     tx = variants[0]
     plans = [variant.plan for variant in variants]
@@ -151,11 +158,12 @@ def update(
     for k in range(last + 1):
         segments = [plan.segments[k] for plan in plans]
         if segments[0].leafwise:
-            tensors = _run_leafwise(segments, tensors, states, extra, updates, final=k == last)
+            tensors = _run_leafwise(segments, tensors, states, extra, updates, gate, final=k == last)
         else:
-            tensors = _run_treewise(segments[0], tensors, states, params, extra)
+            tensors = _run_treewise(segments[0], tensors, states, params, extra, gate)
     pairs = zip(tensors.updates, tensors.dtypes, strict=True)
     leaves = [x if x is None else cast(x, dtype) for x, dtype in pairs]
+    leaves = leaves if gate is None else or_zero([leaves], gate)
     return tensors.treedef.unflatten(leaves), tx.pack(iter(states))
 
 
@@ -212,13 +220,19 @@ def _check_inexact(name: str, tree: Any, i: int, leaf: Any) -> None:
 
 
 def _run_treewise(
-    segment: Segment, tensors: Tensors, states: list[State], params: Params | None, extra: Mapping[str, Any]
+    segment: Segment,
+    tensors: Tensors,
+    states: list[State],
+    params: Params | None,
+    extra: Mapping[str, Any],
+    gate: Any,
 ) -> Tensors:
     stage, state = segment.stages[0], states[segment.first]
     wide = [x if x is None else cast(x, at_least_float32(x.dtype)) for x in tensors.updates]
     incoming = tensors.treedef.unflatten(wide)
     updates, new_state = stage.run(incoming, state, params, extra)
-    states[segment.first] = _held(stage.name, state, new_state)
+    held = _held(stage.name, state, new_state)
+    states[segment.first] = held if gate is None else select_tree(gate, held, state)
     return tensors._replace(
         updates=_match(stage.name, tensors.treedef, incoming, updates, "what it returned")
     )
@@ -244,6 +258,7 @@ def _run_leafwise(
     states: list[State],
     extra: Mapping[str, Any],
     updates: Updates,
+    gate: Any,
     *,
     final: bool,
 ) -> Tensors:
@@ -252,17 +267,19 @@ def _run_leafwise(
     books = [_keep_books(segment, mine) for segment in segments]
     columns = [_columns(stage, state, tensors, updates) for stage, state in zip(stages, mine, strict=True)]
     named = {k: v for k, v in extra.items() if any(k in stage.rule.names for stage in stages)}
+    # Each input of a call costs time to trace: a param that no rule names stays away.
+    params = tensors.params if segments[0].names_param else [None] * len(tensors.params)
     slots = list(zip(*columns, strict=True)) if columns and tensors.updates else []
 
     outs: list[Any] = [(None, row) for row in slots]
-    for variant, out_dtype, members in _jobs(segments[0].batch, tensors, slots, final):
+    for variant, out_dtype, members in _jobs(segments[0].stacked, tensors, slots, final):
         segment, (numbers, steps) = segments[variant], books[variant]
-        shared = (segment.dynamic, numbers, steps, named)
-        row = [(tensors.updates[i], tensors.params[i], slots[i]) for i in members]
+        shared = (segment.dynamic, numbers, steps, named, gate)
+        row = [(tensors.updates[i], params[i], slots[i]) for i in members]
         try:
             results = _call(segment.program, shared, row, out_dtype)
         except Exception as error:
-            error.add_note(f"while updating {errors.path_of(updates, members[0])}")
+            error.add_note(_situation(stages, updates, tensors.updates, slots, members[0]))
             raise
         for i, result in zip(members, results, strict=True):
             outs[i] = result
@@ -270,8 +287,22 @@ def _run_leafwise(
     for j, (stage, state) in enumerate(zip(stages, mine, strict=True)):
         kind: StateType = stage.state_type
         trees = {name: tensors.treedef.unflatten([row[j][name] for _, row in outs]) for name in kind.slots}
-        states[first + j] = kind.rebuild(state, trees, books[0][1][j])
+        count = books[0][1][j]
+        if gate is not None and count is not None:
+            count = jnp.where(gate, count, kind.count(state))
+        states[first + j] = kind.rebuild(state, trees, count)
     return tensors._replace(updates=[out for out, _ in outs])
+
+
+def _situation(stages: Sequence[Stage], updates: Updates, grads: list[Any], slots: list[Any], i: int) -> str:
+    """Where a rule failed, and the shapes that met there, for JAX's own errors name neither."""
+    held = (
+        f", {stage.name}'s {name} {x.shape}"
+        for stage, row in zip(stages, slots[i], strict=True)
+        for name, x in row.items()
+        if hasattr(x, "shape")
+    )
+    return f"while updating {errors.path_of(updates, i)}: shapes: the update {grads[i].shape}{''.join(held)}"
 
 
 ROWS = (32, 8, 1)
@@ -279,12 +310,12 @@ ROWS = (32, 8, 1)
 
 
 def _jobs(
-    batch: bool, tensors: Tensors, slots: list[Any], final: bool
+    stacked: bool, tensors: Tensors, slots: list[Any], final: bool
 ) -> Iterator[tuple[int, Any, list[int]]]:
     """The tensors that go into one call, with their variant and the dtype of the result."""
-    dtypes = tensors.dtypes if final else [None] * len(tensors.dtypes)
+    dtypes = [x if final or x is None else at_least_float32(x) for x in tensors.dtypes]
     kinds = list(zip(tensors.which, dtypes, strict=True))
-    for members in _alike(tensors, slots, kinds) if batch else rows(tensors.updates, kinds, ROWS):
+    for members in _alike(tensors, slots, kinds) if stacked else rows(tensors.updates, kinds, ROWS):
         yield *kinds[members[0]], members
 
 

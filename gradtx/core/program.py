@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
+from gradtx.core.gate import gated
 from gradtx.core.numerics import as_complex, as_real, at_least_float32, cast, safe_increment
 from gradtx.core.types import Array
 from gradtx.core.value import Value, unflatten
@@ -28,15 +29,15 @@ class Dynamic:
 class Program:
     """Consecutive leafwise stages, compiled: as a function of one tensor, and of many.
 
-    `many` maps the rules over a stack if they ask for it; otherwise it is a row of calls of `one`.
+    `many` maps the rules over a stack, or it is a row of calls of `one`.
     """
 
-    def __init__(self, templates: tuple[Value, ...], batch: bool):
+    def __init__(self, templates: tuple[Value, ...], stacked: bool):
         self.templates = templates
         name = "_".join(template.factory.name for template in templates)
         self.scalars = jax.jit(self._scalars)
         self.one = jax.jit(_named(self._one, name), static_argnames="out_dtype")
-        many = self._stacked if batch else self._row
+        many = self._stacked if stacked else self._row
         self.many = jax.jit(_named(many, f"{name}_of_many"), static_argnames="out_dtype")
 
     def _stages(self, dynamic: Sequence[Any]) -> list[Any]:
@@ -59,30 +60,31 @@ class Program:
         numbers: Sequence[Mapping[str, Array]],
         steps: Sequence[Array | None],
         extra: Mapping[str, Any],
+        gate: Array | None,
         grad: Array,
         param: Array | None,
         slots: Sequence[Mapping[str, Array]],
         *,
-        out_dtype: Any = None,
+        out_dtype: Any,
     ) -> tuple[Array, list[dict[str, Array]]]:
-        dtype = at_least_float32(grad.dtype) if param is None else at_least_float32(grad.dtype, param.dtype)
+        dtype = at_least_float32(grad.dtype, out_dtype)
         known = {"param": None if param is None else cast(param, dtype), **extra}
         x, new_slots = cast(grad, dtype), []
         for stage, scheduled, step, old in zip(self._stages(dynamic), numbers, steps, slots, strict=True):
-            x, new = _apply_rule(stage, scheduled, {**known, "step": step}, x, old)
+            x, new = _apply_rule(stage, scheduled, {**known, "step": step}, x, old, gate)
             if x.shape != grad.shape:
                 raise ValueError(
                     f"{stage.name}: returned shape {x.shape} for an update of shape {grad.shape}"
                 )
             new_slots.append(new)
-        return cast(x, out_dtype or dtype), new_slots
+        return cast(x, out_dtype), new_slots
 
-    def _row(self, *shared_and_rows: Any, out_dtype: Any = None) -> list[Any]:
+    def _row(self, *shared_and_rows: Any, out_dtype: Any) -> list[Any]:
         *shared, grads, params, slots = shared_and_rows
         rows = zip(grads, params, slots, strict=True)
         return [self.one(*shared, *row, out_dtype=out_dtype) for row in rows]
 
-    def _stacked(self, *shared_and_rows: Any, out_dtype: Any = None) -> list[Any]:
+    def _stacked(self, *shared_and_rows: Any, out_dtype: Any) -> list[Any]:
         *shared, grads, params, slots = shared_and_rows
         rows = list(zip(grads, params, slots, strict=True))
         stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *rows)
@@ -92,26 +94,33 @@ class Program:
 
 def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     # jit shows this name in profiles and in the compiled program.
-    def call(*args: Any, out_dtype: Any = None) -> Any:
+    def call(*args: Any, out_dtype: Any) -> Any:
         return method(*args, out_dtype=out_dtype)
 
     call.__name__ = call.__qualname__ = name
     return call
 
 
-def _apply_rule(stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slots: Any) -> Any:
+def _apply_rule(
+    stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slots: Any, gate: Array | None
+) -> Any:
     if stage.real_only and jnp.iscomplexobj(x):
         raise errors.not_real(stage.name)
     rule = stage.rule_at(scheduled)
-    known = {**known, **jax.tree.map(lambda slot: cast(slot, compute_dtype(slot.dtype)), slots)}
+    seen = jax.tree.map(lambda slot: cast(slot, compute_dtype(slot.dtype)), slots)
+    known = {**known, **seen}
     counted, in_pairs = {}, stage.like_torch and jnp.iscomplexobj(x)
     if stage.like_torch and "count" in slots:
         known["step"] = safe_increment(slots["count"])
         counted = {"count": known["step"]}
+        count = seen.pop("count")
+        if gate is not None:
+            counted = {"count": jnp.where(gate, known["step"], count)}
     if in_pairs:
         x, known["param"] = as_real(x), as_real(known["param"])
     given = {name: known[name] for name in rule.names[1:] if name in known}
-    out = rule.update(x, **given)
+    update = rule.update if gate is None else gated(rule.update, gate, seen)
+    out = update(x, **given)
     x, new = out if isinstance(out, tuple) else (out, {})
     x, new = as_complex(x) if in_pairs else x, {**new, **counted}
     if new.keys() != slots.keys():
@@ -144,22 +153,36 @@ program = lru_cache(maxsize=4096)(Program)
 """One program per row of stages: a rebuilt optimizer that is equal shares its compiled functions."""
 
 
+def stacking_pays() -> bool:
+    """Whether one call on stacked tensors is quicker than one for each, as where a call launches a kernel.
+
+    On the CPU it is not: the stack leaves the cache between two operations on it, and costs two copies.
+    """
+    return jax.default_backend() != "cpu"
+
+
+def _stacked(stage: Stage) -> bool:
+    return stage.leafwise and stage.batch and stacking_pays()
+
+
 class Segment:
     """Consecutive leafwise stages with their program, or one treewise stage.
 
     Attributes:
         stages: the stages, and `first`, the index of the first among all.
+        stacked: whether tensors of one shape go through the program as one stack.
         dynamic: the numbers of the program that are arrays or traced.
     """
 
     def __init__(self, first: int, stages: Sequence[Any]):
         self.first, self.stages = first, stages
         self.leafwise = stages[0].leafwise
-        self.batch = self.leafwise and stages[0].batch
+        self.stacked = _stacked(stages[0])
         if self.leafwise:
             self.dynamic: list[Any] = []
-            self.program = program(tuple(self._template(stage) for stage in stages), self.batch)
+            self.program = program(tuple(self._template(stage) for stage in stages), self.stacked)
             self.counts = any(stage.state_type.counts for stage in stages)
+            self.names_param = any("param" in stage.rule.names for stage in stages)
 
     def _template(self, stage: Value) -> Value:
         return unflatten(stage._call, [self._place(leaf) for leaf in stage._leaves])
@@ -179,7 +202,7 @@ class Plan:
         rows: list[list[Any]] = []
         for stage in stages:
             joins = rows and stage.leafwise and rows[-1][-1].leafwise
-            if joins and not stage.batch and not rows[-1][-1].batch:
+            if joins and not _stacked(stage) and not _stacked(rows[-1][-1]):
                 rows[-1].append(stage)
             else:
                 rows.append([stage])

@@ -16,7 +16,9 @@ class WeightDecaySchedule(NamedTuple):
 @leafwise(counted=WeightDecaySchedule, name="add_decayed_weights")
 def _add_decayed_weights(weight_decay: Number):
     def update(grad, param):
-        return grad + weight_decay * param
+        # XLA keeps 0·p, for the sake of infinite p, and with it a pass over the params.
+        never = isinstance(weight_decay, float | int) and weight_decay == 0
+        return grad if never else grad + weight_decay * param
 
     return update
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.errors import is_none
-from gradtx.core.numerics import abs_sq, at_least_float32, debias, decay_towards, sqrt
+from gradtx.core.errors import check_alike, is_none
+from gradtx.core.numerics import abs_sq, at_least_float32, debias, decay_towards, real_dtype, sqrt
+from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import leafwise, treewise
-from gradtx.core.types import Array, Decay, NonNegative, Number, Params
+from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Scalar
 
 
 class ScaleByAdanState(NamedTuple):
@@ -48,7 +49,7 @@ def scale_by_adan(
 
     def init(param):
         m, v, g = (jnp.zeros_like(param) for _ in range(3))
-        return dict(m=m, v=v, n=jnp.zeros_like(param.real), g=g)
+        return dict(m=m, v=v, n=jnp.zeros_like(param, dtype=real_dtype(param)), g=g)
 
     def update(grad, m, v, n, g, step):
         change = jnp.where(step == 1, 0, grad - g)
@@ -94,15 +95,17 @@ def scale_by_optimistic_gradient(alpha: Number = 1.0, beta: Number = 1.0):
     def update(updates, state):
         weight = jnp.where(state.is_initial_step, 0, beta)
 
-        def leaning(grad, previous):
-            return None if grad is None else alpha * grad + weight * (grad - previous)
-
-        def seen(grad, previous):
-            return previous if grad is None else grad
-
-        pair = updates, state.previous_gradient
-        previous = jax.tree.map(seen, *pair, is_leaf=is_none)
-        new = state._replace(is_initial_step=jnp.asarray(False), previous_gradient=previous)
-        return jax.tree.map(leaning, *pair, is_leaf=is_none), new
+        name, what = "scale_by_optimistic_gradient", "the state's previous_gradient"
+        check_alike(name, "updates", updates, what, state.previous_gradient)
+        grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
+        seen = treedef.flatten_up_to(state.previous_gradient)
+        leaning = treedef.unflatten(_lean([grads, seen], alpha, weight))
+        latest = [old if grad is None else grad for grad, old in zip(grads, seen, strict=True)]
+        return leaning, ScaleByOptimisticGradientState(jnp.asarray(False), treedef.unflatten(latest))
 
     return init, update
+
+
+@PerTensor
+def _lean(grad: Array, previous: Array, alpha: Scalar, beta: Scalar) -> Array:
+    return alpha * grad + beta * (grad - previous)

@@ -11,7 +11,7 @@ from gradtx.core.types import Array
 def newton_schulz(x: Array, coefficients: Sequence[Any], steps: int, eps: Any) -> Array:
     """The orthogonal matrix near x, by an odd polynomial that drives the singular values to about 1.
 
-    X ← X / max(‖X‖, eps), then `steps` times X ← a·X + (b·A + c·A²)·X with A = X·Xᵀ. Products are summed
+    X ← X / max(‖X‖, eps), then `steps` times X ← (a·I + b·A + c·A²)·X with A = X·Xᵀ. Products are summed
     in at least float32 and rounded to the dtype of x, as matrix units do.
 
     Args:
@@ -33,9 +33,17 @@ def newton_schulz(x: Array, coefficients: Sequence[Any], steps: int, eps: Any) -
 
 
 def quintic(x: Array, a: Any, b: Any, c: Any) -> Array:
-    """a·X + (b·A + c·A²)·X with A = X·Xᴴ: one step of Newton–Schulz, on the last two axes."""
+    """(a·I + b·A + c·A²)·X with A = X·Xᴴ: one step of Newton–Schulz, on the last two axes."""
     dtype, wide = x.dtype, jnp.promote_types(x.dtype, jnp.float32)
-    gram = jnp.matmul(x, x.mT.conj(), preferred_element_type=wide).astype(dtype)
-    square = jnp.matmul(gram, gram, preferred_element_type=wide)
-    factor = (b * gram.astype(wide) + c * square).astype(dtype)
-    return (a * x.astype(wide) + jnp.matmul(factor, x, preferred_element_type=wide)).astype(dtype)
+    outer = gram(x).astype(dtype)
+    squared = jnp.matmul(outer, outer, preferred_element_type=wide)
+    # With a inside the parenthesis the pass over X, the larger matrix, is the product alone.
+    factor = a * jnp.eye(x.shape[-2], dtype=wide) + b * outer.astype(wide) + c * squared
+    return jnp.matmul(factor.astype(dtype), x, preferred_element_type=wide).astype(dtype)
+
+
+def gram(x: Array) -> Array:
+    """X·Xᴴ, on the last two axes, summed in at least float32."""
+    # XLA would copy a transposed operand; an einsum names the axes to contract instead.
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.einsum("...ij,...kj->...ik", x, x.conj(), preferred_element_type=wide)

@@ -5,12 +5,13 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.core import errors
+from gradtx.core.gate import select_tree
 from gradtx.core.numerics import cast, scale_tree
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
 from gradtx.core.vectors import real_dtype, widened
 from gradtx.transforms.linesearch import Line, ValueFn
-from gradtx.wrappers.finite import select_tree
 
 
 class ZoomLinesearchInfo(NamedTuple):
@@ -125,7 +126,10 @@ def scale_by_zoom_linesearch(
     Algorithm 851: CG_DESCENT, 2006.
     """
     if initial_guess_strategy not in ("one", "keep"):
-        raise ValueError(f"initial_guess_strategy must be 'one' or 'keep', got {initial_guess_strategy!r}")
+        raise ValueError(
+            "scale_by_zoom_linesearch: initial_guess_strategy must be 'one' or 'keep', got "
+            f"{initial_guess_strategy!r}"
+        )
 
     def init(params):
         dtype = real_dtype(params)
@@ -139,7 +143,8 @@ def scale_by_zoom_linesearch(
 
     def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
         dtype = state.learning_rate.dtype
-        line = Line(value_fn, extra, params, updates, dtype)
+        errors.check_scalar("scale_by_zoom_linesearch", "value", value)
+        line = Line("scale_by_zoom_linesearch", value_fn, extra, params, updates, dtype)
         grad = line.wide(grad)
         start = Point(jnp.zeros([], dtype), jnp.asarray(value, dtype), line.slope(grad))
 

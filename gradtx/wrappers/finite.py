@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.core import executor
 from gradtx.core.numerics import safe_increment
 from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import GradientTransformation, treewise
@@ -46,14 +47,12 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNe
         finite = all_finite(updates)
         in_a_row = jnp.where(finite, 0, safe_increment(state.notfinite_count))
         apply = finite | (in_a_row > max_consecutive_errors)
-        # A selection, not a conditional: XLA fuses it into the loops of the update.
-        new, inner_state = inner.update(updates, state.inner_state, params, **extra)
-        return select_tree(apply, new, jax.tree.map(jnp.zeros_like, new)), ApplyIfFiniteState(
-            in_a_row,
-            finite,
-            jnp.where(finite, state.total_notfinite, safe_increment(state.total_notfinite)),
-            select_tree(apply, inner_state, state.inner_state),
+        # A gate, not a conditional: XLA fuses it into the loops of the update.
+        updates, inner_state = executor.update(
+            [inner], None, updates, state.inner_state, params, extra, gate=apply
         )
+        total = jnp.where(finite, state.total_notfinite, safe_increment(state.total_notfinite))
+        return updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)
 
     return init, update
 
@@ -66,14 +65,3 @@ def _finite(x: Array) -> Array:
 def all_finite(tree: Any) -> Array:
     """Whether every number of every leaf is finite; true for an empty tree."""
     return jnp.all(jnp.array(_finite([jax.tree.leaves(tree)]), dtype=bool))
-
-
-@PerTensor
-def _where(a: Array, b: Array, condition: Array) -> Array:
-    return jnp.where(condition, a, b)
-
-
-def select_tree(condition: Array, a: Any, b: Any) -> Any:
-    """Of two trees of one structure, a if the condition holds, else b."""
-    leaves, treedef = jax.tree.flatten(a)
-    return treedef.unflatten(_where([leaves, treedef.flatten_up_to(b)], condition))

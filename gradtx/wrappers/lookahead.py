@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from gradtx.core import errors
 from gradtx.core.apply import apply_updates
+from gradtx.core.gate import select_tree
 from gradtx.core.numerics import at_least_float32, cast
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
 from gradtx.core.types import Array, Interval, Params, ScalarOrSchedule, State
-from gradtx.wrappers.finite import select_tree
 
 
 class LookaheadState(NamedTuple):

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.core.gate import select_tree
 from gradtx.core.types import Array, Scalar
-from gradtx.wrappers.finite import select_tree
 
 
 class Point(NamedTuple):
