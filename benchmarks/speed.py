@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import quantiles
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+
+Measured = TypeVar("Measured")
 
 Sample = Callable[[], float]
 """Does the work once and returns the seconds it took, preparation not counted."""
@@ -40,32 +42,40 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Seconds of both sides, and their ratio pair by pair."""
+class Times:
+    """Seconds of each side, and the ratio of the first side's to those of each other, round by round."""
 
-    gradtx: Quartiles
-    optax: Quartiles
-    ratio: Quartiles
-
-
-def compare(gradtx: Sample, optax: Sample, effort: Effort) -> Comparison:
-    """Run both in pairs; see `by_turns`."""
-    ours, theirs = by_turns({"gradtx": gradtx, "optax": optax}, effort).values()
-    return Comparison(Quartiles.of(ours), Quartiles.of(theirs), ratio(ours, theirs))
+    seconds: dict[str, Quartiles]
+    ratios: dict[str, Quartiles]
 
 
-def by_turns(sides: Mapping[str, Sample], effort: Effort) -> dict[str, list[float]]:
-    """The seconds of each side: all run in rounds, each time in random order.
+def compare(sides: Mapping[str, Sample], effort: Effort) -> Times:
+    """Run all in rounds, see `by_turns`, and hold the first against the others."""
+    return times(by_turns(sides, effort))
+
+
+def times(seconds: Mapping[str, list[float]]) -> Times:
+    """What the samples of the sides come to."""
+    ours, *others = seconds
+    return Times(
+        {side: Quartiles.of(own) for side, own in seconds.items()},
+        {side: ratio(seconds[ours], seconds[side]) for side in others},
+    )
+
+
+def by_turns(sides: Mapping[str, Callable[[], Measured]], effort: Effort) -> dict[str, list[Measured]]:
+    """What each side measures, mostly seconds: all run in rounds, each time in random order.
 
     A disturbance of the machine that outlasts a round falls on all sides and leaves their ratios alone.
     """
-    order, seconds = random.Random(0), {name: [] for name in sides}
+    order = random.Random(0)
+    measured: dict[str, list[Measured]] = {name: [] for name in sides}
     begin, rounds = time.perf_counter(), 0
     while rounds < effort.least or (rounds < effort.most and time.perf_counter() - begin < effort.seconds):
         for name in order.sample(list(sides), len(sides)):
-            seconds[name].append(sides[name]())
+            measured[name].append(sides[name]())
         rounds += 1
-    return seconds
+    return measured
 
 
 def ratio(ours: list[float], theirs: list[float]) -> Quartiles:
@@ -97,22 +107,31 @@ def step_of(library: Any, tx: Any) -> Callable[..., Any]:
     return step
 
 
-def jitted_step(library: Any, make: Callable[[Any], Any], params: Any, grads: Any) -> Sample:
+def jitted_step(library: Any, make: Callable[[Any], Any], params: Any, grads: Any, calls: int = 1) -> Sample:
     """The compiled step with donated params and state, from the call until all outputs are there.
 
-    It gets fresh copies each time. Stepping on in the same buffers, the side whose buffers were made
-    first was up to 9 % slower, whichever side that was: some places in memory are better than others.
+    With several `calls`, a sample is that many steps in a row.
     """
     tx = make(library)
-    state = tx.init(params)
     step = jax.jit(step_of(library, tx), donate_argnums=(0, 1))
+    return from_copies(step, (params, tx.init(params)), grads, calls)
+
+
+def from_copies(step: Callable[..., Any], begin: Any, grads: Any, calls: int = 1) -> Sample:
+    """A compiled ``step(params, state, grads)`` that donates, from fresh copies of where it begins.
+
+    Stepping on in the same buffers, the side whose buffers were made first was up to 9 % slower,
+    whichever side that was: some places in memory are better than others.
+    """
 
     def sample() -> float:
-        given = jax.block_until_ready(jax.tree.map(jnp.copy, (params, state)))
-        begin = time.perf_counter()
-        result = jax.block_until_ready(step(*given, grads))
-        seconds = time.perf_counter() - begin
-        del result
+        given = jax.block_until_ready(jax.tree.map(jnp.copy, begin))
+        start = time.perf_counter()
+        for _ in range(calls):
+            given = step(*given, grads)
+        jax.block_until_ready(given)
+        seconds = time.perf_counter() - start
+        del given
         return seconds
 
     for _ in range(3):
@@ -120,52 +139,60 @@ def jitted_step(library: Any, make: Callable[[Any], Any], params: Any, grads: An
     return sample
 
 
-def warm_trace(library: Any, make: Callable[[Any], Any], params: Any, grads: Any) -> Sample:
-    """Tracing the step of a newly built optimizer, with what earlier traces left in the caches.
-
-    Tracing is Python in one thread, so its processor time is what it takes on a machine of its own.
-    """
-    state = make(library).init(params)
-
-    def sample() -> float:
-        step = jax.jit(step_of(library, make(library)))
-        return seconds_of(lambda: step.trace(params, state, grads), time.thread_time)
-
-    sample()
-    return sample
-
-
-def cold_trace(library: Any, make: Callable[[Any], Any], params: Any, grads: Any) -> Sample:
-    """The same, with every cache of jax emptied before: the first trace of a process."""
-    warm = warm_trace(library, make, params, grads)
-
-    def sample() -> float:
-        jax.clear_caches()
-        return warm()
-
-    return sample
-
-
-def eager_update(library: Any, make: Callable[[Any], Any], params: Any, grads: Any) -> Sample:
-    """`update` outside `jit`, after the first call, until all outputs are there."""
+def stepping(library: Any, make: Callable[[Any], Any], params: Any, grads: Any, calls: int = 1) -> Sample:
+    """`jitted_step`, going on from where the last sample ended, in its own buffers, as PyTorch does."""
     tx = make(library)
-    state = tx.init(params)
-    work = lambda: jax.block_until_ready(tx.update(grads, state, params))  # noqa: E731
-    work()
-    return lambda: seconds_of(work, time.perf_counter)
+    given = jax.tree.map(jnp.copy, (params, tx.init(params)))
+    step = jax.jit(step_of(library, tx), donate_argnums=(0, 1))
+
+    def work() -> Any:
+        nonlocal given
+        for _ in range(calls):
+            given = step(*given, grads)
+        return given
+
+    return until_ready(work)
+
+
+def until_ready(work: Callable[[], Any]) -> Sample:
+    """The time of a call, until all that it returns is there, after three for compilation."""
+
+    def sample() -> float:
+        begin = time.perf_counter()
+        jax.block_until_ready(work())
+        return time.perf_counter() - begin
+
+    for _ in range(3):
+        sample()
+    return sample
+
+
+REST = 0.03
+"""Seconds after which the threads of PyTorch, which spin for a while after their work, leave the cores."""
+
+
+def rested(sample: Sample) -> Sample:
+    """The sample of another library than PyTorch, beside PyTorch."""
+
+    def after_rest() -> float:
+        time.sleep(REST)
+        return sample()
+
+    return after_rest
 
 
 class Compilations:
-    """Counts what XLA compiles, anywhere in the process."""
+    """Counts what XLA compiles, or another event of jax, anywhere in the process."""
 
-    EVENT = "/jax/core/compile/backend_compile_duration"
+    COMPILED = "/jax/core/compile/backend_compile_duration"
+    TRACED = "/jax/core/compile/jaxpr_trace_duration"
 
-    def __init__(self) -> None:
-        self.total = 0
+    def __init__(self, event: str = COMPILED) -> None:
+        self.total, self.event = 0, event
         jax.monitoring.register_event_duration_secs_listener(self._hear)
 
-    def _hear(self, event: str, _: float, **__: Any) -> None:
-        self.total += event == self.EVENT
+    def _hear(self, event: str, duration_secs: float, **_: Any) -> None:
+        self.total += event == self.event
 
     def during(self, work: Callable[[], Any]) -> int:
         """How many happen during this call."""

@@ -8,9 +8,7 @@ What each number means and what to expect is in the README beside this file.
 import itertools
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,8 @@ import speed
 import torch
 from absl import app, flags
 from report import Row
-from speed import Compilations, Effort, Quartiles, Sample
-from trees import TREES, normal
+from speed import Compilations, Effort, Sample
+from trees import GPT2, MANY, ONE, TREES, normal
 
 import gradtx.torch.optim as optim
 
@@ -48,21 +46,7 @@ EDITS = {
 }
 """Numbers to set in `param_groups` besides the learning rate."""
 
-COLUMNS = (
-    "measure",
-    "case",
-    "tree",
-    "gradtx",
-    "torch",
-    "foreach",
-    "fused",
-    "Optax",
-    "Optax, lr edited",
-    "ratio",
-)
 TORCH = {"torch": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
-STEP_TARGET = 1.0
-COMPILATIONS_TARGET = 0
 
 
 # --- a step -----------------------------------------------------------------------------------------
@@ -73,19 +57,6 @@ def rates() -> Iterator[float]:
     return (LR * (1 + 1 / k) for k in itertools.count(1))
 
 
-def timed(work: Callable[[], Any]) -> Sample:
-    """The time of a call, until all that it returns is there, after three for compilation."""
-
-    def sample() -> float:
-        begin = time.perf_counter()
-        jax.block_until_ready(work())
-        return time.perf_counter() - begin
-
-    for _ in range(3):
-        sample()
-    return sample
-
-
 def of_gradtx(name: str, params: Any, grads: Any) -> Sample:
     """The class; the learning rate is set in `param_groups` before each step."""
     optimizer, lr = getattr(optim, name)(params, LR, **CASES[name][0]), rates()
@@ -94,7 +65,7 @@ def of_gradtx(name: str, params: Any, grads: Any) -> Sample:
         optimizer.param_groups[0]["lr"] = next(lr)
         return optimizer.step(grads)
 
-    return timed(work)
+    return speed.until_ready(work)
 
 
 def of_torch(name: str, params: Any, grads: Any, flags: dict[str, Any]) -> Sample:
@@ -108,7 +79,7 @@ def of_torch(name: str, params: Any, grads: Any, flags: dict[str, Any]) -> Sampl
         optimizer.param_groups[0]["lr"] = next(lr)
         optimizer.step()
 
-    return timed(work)
+    return speed.until_ready(work)
 
 
 def as_tensor(x: jax.Array) -> torch.Tensor:
@@ -132,39 +103,27 @@ def of_optax(name: str, params: Any, grads: Any, edited: bool) -> Sample:
         params, state = step(params, state, grads)
         return params
 
-    return timed(work)
+    return speed.until_ready(work)
 
 
 def sides(name: str, params: Any, grads: Any) -> dict[str, Sample]:
     """All of them, by column."""
     return {
-        "gradtx": of_gradtx(name, params, grads),
+        "gradtx": speed.rested(of_gradtx(name, params, grads)),
         **{column: of_torch(name, params, grads, flags) for column, flags in TORCH.items()},
-        "Optax": of_optax(name, params, grads, edited=False),
-        "Optax, lr edited": of_optax(name, params, grads, edited=True),
+        "Optax": speed.rested(of_optax(name, params, grads, edited=False)),
+        "Optax, lr edited": speed.rested(of_optax(name, params, grads, edited=True)),
     }
 
 
 def steps() -> Iterator[Row]:
     """The time of a step, judged by its ratio to PyTorch's default."""
     effort = Effort(5, 50, 3) if QUICK.value else Effort(41, 1000, 20)
-    for tree in filter(re.compile(WHICH_TREES.value).search, TREES):
+    for tree in filter(re.compile(WHICH_TREES.value).search, (GPT2, MANY, ONE)):
         for name in wanted():
             params, grads = normal(TREES[tree](), seed=0), normal(TREES[tree](), seed=1)
-            seconds = speed.by_turns(sides(name, params, grads), effort)
-            times = {side: Quartiles.of(own) for side, own in seconds.items()}
-            ratios = {side: speed.ratio(seconds["gradtx"], own) for side, own in seconds.items()}
-            yield step_row(name, tree, times, ratios)
-
-
-def step_row(name: str, tree: str, times: dict[str, Quartiles], ratios: dict[str, Quartiles]) -> Row:
-    """A line: the time of each side, and in brackets the ratio of gradtx's to it."""
-    cells = {side: f"{report.duration(x.median)} ({ratios[side].median:.2f})" for side, x in times.items()}
-    cells["gradtx"] = report.duration(times["gradtx"].median)
-    judged = ratios["torch"]
-    cells["ratio"] = f"{judged.median:.2f} [{judged.lower:.2f}, {judged.upper:.2f}]"
-    raw = {side: {"time": asdict(x), "ratio": asdict(ratios[side])} for side, x in times.items()}
-    return Row("step, lr edited", name, tree, cells, judged.median, STEP_TARGET, "× torch", raw)
+            times = speed.compare(sides(name, params, grads), effort)
+            yield report.timed("step, lr edited", name, tree, times, against=["torch"])
 
 
 # --- compilations -----------------------------------------------------------------------------------
@@ -198,7 +157,7 @@ def compiled(case: str, first: int, later: list[int]) -> Row:
     """A line: the compilations of the first steps, and of the later ones, which are judged."""
     cells = {"gradtx": f"{sum(later)} (first: {first})"}
     raw = {"first": first, "later": sum(later)}
-    return Row("compilations", case, "", cells, sum(later), COMPILATIONS_TARGET, "", raw)
+    return report.row("compilations", case, "", cells, sum(later), "", raw)
 
 
 def wanted() -> Iterator[str]:
@@ -213,7 +172,7 @@ def main(_: list[str]) -> None:
     for row in itertools.chain(compilations(), steps()):
         rows.append(row)
         print(".", end="", flush=True)
-    print("\n" + report.table(rows, COLUMNS))
+    print("\n" + report.tables(rows))
     if OUT.value:
         report.write(Path(OUT.value), {**surroundings, "quick": QUICK.value}, rows)
 
