@@ -6,6 +6,7 @@ page says: those in docstrings, and the blocks of the pages marked ``python``. M
 """
 
 import doctest
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import gradtx
 
 DOCS = Path(__file__).parent
 REFERENCE = re.compile(r"^::: (gradtx\.[\w.]+)", re.MULTILINE)
+EXPORT = re.compile(r"^from [\w.]+ import (\w+) as \1$", re.MULTILINE)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -24,16 +26,21 @@ def documented() -> set[str]:
     return {name for page in DOCS.glob("api/*.md") for name in REFERENCE.findall(page.read_text())}
 
 
+def namespaces(name: str = "gradtx", module: ModuleType = gradtx) -> Iterator[tuple[str, ModuleType]]:
+    """gradtx, and every module that a namespace imports under its own name, as it does its functions."""
+    yield name, module
+    for inner in EXPORT.findall(inspect.getsource(module)):
+        if isinstance(value := getattr(module, inner), ModuleType):
+            yield from namespaces(f"{name}.{inner}", value)
+
+
 def public() -> Iterator[tuple[str, Any]]:
-    """The public names of gradtx, and of the modules in it that the API pages show."""
-    shown = documented()
-    doors = {"gradtx": gradtx, **{f"gradtx.{name}": x for name, x in vars(gradtx).items()}}
-    for door, module in doors.items():
-        if isinstance(module, ModuleType) and any(f"{name}.".startswith(f"{door}.") for name in shown):
-            for name in getattr(module, "__all__", dir(module)):
-                value = getattr(module, name)
-                if not name.startswith("_") and not isinstance(value, ModuleType):
-                    yield f"{door}.{name}", value
+    """The public names of all namespaces."""
+    for namespace, module in namespaces():
+        for name in getattr(module, "__all__", dir(module)):
+            value = getattr(module, name)
+            if not name.startswith("_") and not isinstance(value, ModuleType):
+                yield f"{namespace}.{name}", value
 
 
 def undocumented() -> list[str]:
@@ -46,9 +53,10 @@ def _generated(name: str, docstring: str) -> bool:
 
 
 def missing() -> list[str]:
-    """Public names that are on no API page."""
-    shown = documented()
-    return [name for name, _ in public() if name not in shown and name.rpartition(".")[0] not in shown]
+    """Public names that are on no API page, neither by that name nor by another."""
+    shown, names = documented(), list(public())
+    there = {id(x) for name, x in names if name in shown or name.rpartition(".")[0] in shown}
+    return [name for name, x in names if id(x) not in there]
 
 
 def failures() -> str:

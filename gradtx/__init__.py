@@ -16,8 +16,14 @@ from gradtx import assignment as assignment
 # contrib: newer and less settled optimizers
 from gradtx import contrib as contrib
 
+# experimental: what may change
+from gradtx import experimental as experimental
+
 # losses: predictions and targets -> one number per sample
 from gradtx import losses as losses
+
+# microbatching: a batch in parts, one after the other
+from gradtx import microbatching as microbatching
 
 # perturbations: functions smoothed by noise
 from gradtx import perturbations as perturbations
@@ -25,11 +31,19 @@ from gradtx import perturbations as perturbations
 # projections: the nearest point of a set
 from gradtx import projections as projections
 
+# schedules: count -> value
+from gradtx import schedules as schedules
+
 # torch: PyTorch's names, defaults and numbers
 from gradtx import torch as torch
 
+# transforms: primitives; wrappers and chains too, as Optax has them there
+from gradtx import transforms as transforms
+
+# tree: arithmetic of trees, and what is where in a state
+from gradtx import tree as tree
+
 # core: values, the three kinds, running them
-from gradtx.core import tree as tree
 from gradtx.core.apply import apply_updates as apply_updates
 from gradtx.core.apply import incremental_update as incremental_update
 from gradtx.core.apply import jit_step as jit_step
@@ -58,16 +72,28 @@ from gradtx.core.transformation import leafwise as leafwise
 from gradtx.core.transformation import recipe as recipe
 from gradtx.core.transformation import treewise as treewise
 from gradtx.core.types import Decay as Decay
+from gradtx.core.types import MaskOrFn as MaskOrFn
 from gradtx.core.types import NonNegative as NonNegative
 from gradtx.core.types import Number as Number
+from gradtx.core.types import OptState as OptState
 from gradtx.core.types import Params as Params
 from gradtx.core.types import Positive as Positive
+from gradtx.core.types import ScalarOrSchedule as ScalarOrSchedule
 from gradtx.core.types import Static as Static
+from gradtx.core.types import TransformInitFn as TransformInitFn
+from gradtx.core.types import TransformUpdateFn as TransformUpdateFn
 from gradtx.core.types import Updates as Updates
 
 # drivers: loops that run an optimizer until it is done
 from gradtx.drivers.minimize import MinimizeResult as MinimizeResult
 from gradtx.drivers.minimize import minimize as minimize
+
+# linear algebra: norms, eigenvalues, roots of matrices, least squares
+from gradtx.linear_algebra import matrix_inverse_pth_root as matrix_inverse_pth_root
+from gradtx.linear_algebra import nnls as nnls
+from gradtx.linear_algebra import power_iteration as power_iteration
+from gradtx.linear_algebra import safe_norm as safe_norm
+from gradtx.linear_algebra import safe_root_mean_squares as safe_root_mean_squares
 
 # losses: those that Optax has here too
 from gradtx.losses.binary import hinge_loss as hinge_loss
@@ -91,6 +117,9 @@ from gradtx.losses.regression import l2_loss as l2_loss
 from gradtx.losses.regression import log_cosh as log_cosh
 from gradtx.losses.regression import squared_error as squared_error
 from gradtx.losses.smoothing import smooth_labels as smooth_labels
+
+# microbatching: the one that Optax has here too
+from gradtx.microbatching.loop import microbatch as microbatch
 
 # optimizers: recipes
 from gradtx.optimizers.adam import adam as adam
@@ -124,7 +153,10 @@ from gradtx.optimizers.variance import adabelief as adabelief
 from gradtx.optimizers.variance import radam as radam
 from gradtx.optimizers.variance import yogi as yogi
 
-# schedules: count -> value
+# perturbations: the one that Optax has here
+from gradtx.perturbations.gaussian import multi_normal as multi_normal
+
+# schedules: those that Optax has here too
 from gradtx.schedules import constant_schedule as constant_schedule
 from gradtx.schedules import cosine_decay_schedule as cosine_decay_schedule
 from gradtx.schedules import cosine_onecycle_schedule as cosine_onecycle_schedule
@@ -140,6 +172,8 @@ from gradtx.schedules import step_lr as step_lr
 from gradtx.schedules import warmup_constant_schedule as warmup_constant_schedule
 from gradtx.schedules import warmup_cosine_decay_schedule as warmup_cosine_decay_schedule
 from gradtx.schedules import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule
+from gradtx.schedules.stateful import WrappedSchedule as WrappedSchedule
+from gradtx.schedules.stateful import WrappedScheduleState as WrappedScheduleState
 
 # transforms: primitives, and their states
 from gradtx.transforms.accumulation import ApplyEvery as ApplyEvery
@@ -186,6 +220,9 @@ from gradtx.transforms.factored import scale_by_factored_rms as scale_by_factore
 from gradtx.transforms.factored import scale_by_sm3 as scale_by_sm3
 from gradtx.transforms.freezing import freeze as freeze
 from gradtx.transforms.freezing import selective_transform as selective_transform
+from gradtx.transforms.functions import stateless as stateless
+from gradtx.transforms.functions import stateless_with_tree_map as stateless_with_tree_map
+from gradtx.transforms.functions import with_extra_args_support as with_extra_args_support
 from gradtx.transforms.layerwise import ScaleByDistanceOverGradientsState as ScaleByDistanceOverGradientsState
 from gradtx.transforms.layerwise import ScaleByNovogradState as ScaleByNovogradState
 from gradtx.transforms.layerwise import scale_by_distance_over_gradients as scale_by_distance_over_gradients
@@ -231,6 +268,9 @@ from gradtx.transforms.zoom import ScaleByZoomLinesearchState as ScaleByZoomLine
 from gradtx.transforms.zoom import ZoomLinesearchInfo as ZoomLinesearchInfo
 from gradtx.transforms.zoom import scale_by_zoom_linesearch as scale_by_zoom_linesearch
 
+# tree: the one that Optax has here
+from gradtx.tree.gradients import scale_gradient as scale_gradient
+
 # wrappers: when, where and with which numbers another transformation runs
 from gradtx.wrappers.accumulation import MultiSteps as MultiSteps
 from gradtx.wrappers.accumulation import MultiStepsState as MultiStepsState
@@ -243,7 +283,6 @@ from gradtx.wrappers.finite import apply_if_finite as apply_if_finite
 from gradtx.wrappers.flattening import flatten as flatten
 from gradtx.wrappers.groups import groups as groups
 from gradtx.wrappers.injecting import InjectStatefulHyperparamsState as InjectStatefulHyperparamsState
-from gradtx.wrappers.injecting import WrappedScheduleState as WrappedScheduleState
 from gradtx.wrappers.injecting import inject_hyperparams as inject_hyperparams
 from gradtx.wrappers.lookahead import LookaheadState as LookaheadState
 from gradtx.wrappers.lookahead import lookahead as lookahead
@@ -252,7 +291,22 @@ from gradtx.wrappers.masking import MaskedState as MaskedState
 from gradtx.wrappers.masking import PartitionState as PartitionState
 from gradtx.wrappers.masking import masked as masked
 from gradtx.wrappers.masking import partition as partition
+from gradtx.wrappers.skipping import ShouldSkipUpdateFunction as ShouldSkipUpdateFunction
 from gradtx.wrappers.skipping import skip_large_updates as skip_large_updates
 from gradtx.wrappers.skipping import skip_not_finite as skip_not_finite
+
+# second names that Optax has for what is above
+AdaptiveGradClipState = AddDecayedWeightsState = ClipByGlobalNormState = ClipState = EmptyState
+NonNegativeParamsState = ScaleByTrustRatioState = ScaleState = EmptyState
+GradientTransformationExtraArgs = GradientTransformation
+MultiTransformState = PartitionState
+TransformUpdateExtraArgsFn = TransformUpdateFn
+bias_correction = tree.bias_correction
+multi_transform = partition
+safe_int32_increment = safe_increment
+tree_map_params = tree.map_params
+update_infinity_moment = tree.update_infinity_moment
+update_moment = tree.update_moment
+update_moment_per_elem_norm = tree.update_moment_per_elem_norm
 
 __version__ = _version("gradtx")

@@ -24,7 +24,22 @@ from gradtx.contrib import (
     reduce_on_plateau,
     scale_by_sophia,
 )
-from tests.table import Row, by_rank, on_even_steps, one_example, told, towards_one, with_quartic
+from tests.table import (
+    Row,
+    by_axes,
+    by_rank,
+    halves,
+    heads,
+    on_even_steps,
+    one_axis_more,
+    one_example,
+    opaque_sam,
+    sophia,
+    told,
+    towards_one,
+    towards_params,
+    with_quartic,
+)
 
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}
 LAWS: list[Callable[[Row], None]] = []
@@ -399,7 +414,8 @@ def unknown_extra_arguments_are_ignored(row: Row) -> None:
 def a_value_is_its_repr(row: Row) -> None:
     functions = (by_rank, on_even_steps, towards_one, told, one_example)
     functions += (momo, momo_adam, reduce_on_plateau)
-    functions += (with_quartic, scale_by_sophia, hutchinson_estimator_diag_hessian)
+    functions += (with_quartic, scale_by_sophia, sophia, hutchinson_estimator_diag_hessian, opaque_sam)
+    functions += (one_axis_more, heads, by_axes, halves, towards_params)
     names = {**vars(gradtx), **{function.__name__: function for function in functions}}
     assert eval(repr(row()), names) == row()
 

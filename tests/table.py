@@ -86,20 +86,66 @@ def one_example(inner: gradtx.GradientTransformation):
     return inner.init, update
 
 
+def halves(updates: Any, params: Any) -> Any:
+    """Half of every update."""
+    return jax.tree.map(lambda g: g / 2, updates)
+
+
+def towards_params(grad: Any, param: Any) -> Any:
+    """The update, and a tenth of the param where there is one."""
+    return grad if param is None else grad + 0.1 * param
+
+
 def quartic(params: Any) -> Any:
     """The sum of fourth powers, whose Hessian is diagonal."""
-    return sum(jnp.sum(x**4) for x in jax.tree.leaves(params))
+    return sum((jnp.sum(x**4) for x in jax.tree.leaves(params)), start=0.0)
 
 
 @gradtx.treewise()
 def with_quartic(make: Callable[[], Any]):
-    """What a factory makes without arguments, always given this objective."""
+    """What a factory makes without arguments, always given this objective and its gradients."""
     inner = make()
 
     def update(updates, state, params):
-        return inner.update(updates, state, params, obj_fn=quartic)
+        gradients = lambda params, i: jax.grad(quartic)(params)  # noqa: E731
+        return inner.update(updates, state, params, obj_fn=quartic, grad_fn=gradients)
 
     return inner.init, update
+
+
+def sophia() -> gradtx.GradientTransformation:
+    """The recipe, with all that it needs but the objective."""
+    return gradtx.contrib.sophia(0.1, gamma=0.5, update_interval=3)
+
+
+def opaque_sam() -> gradtx.GradientTransformation:
+    """Two steps uphill, then one down, in one update; the gradients are asked for."""
+    ascent = gradtx.chain(gradtx.contrib.normalize(), gradtx.sgd(0.05))
+    return gradtx.contrib.sam(gradtx.sgd(0.001), ascent, 3, opaque_mode=True)
+
+
+@gradtx.treewise()
+def one_axis_more(inner: gradtx.GradientTransformation):
+    """A transformation of tensors with a last axis of size 1 more than the params have."""
+
+    def more(tree):
+        return jax.tree.map(lambda x: jnp.asarray(x)[..., None], tree)
+
+    def update(updates, state, params):
+        updates, state = inner.update(more(updates), state, more(params))
+        return jax.tree.map(lambda u: u[..., 0], updates), state
+
+    return lambda params: inner.init(more(params)), update
+
+
+def heads(path: str, leaf: Any) -> Any:
+    """Dimension numbers: tensors with three axes are matrices with the last two for columns, others none."""
+    return gradtx.contrib.GaLoreDimensionNumbers(0, (1, 2)) if np.ndim(leaf) == 3 else None
+
+
+def by_axes(path: str, leaf: Any) -> bool:
+    """A mask: what has two axes."""
+    return np.ndim(leaf) == 2
 
 
 down = f.times(-0.1)
@@ -270,6 +316,9 @@ PRIMITIVES = [
         lambda: f.lbfgs(3, False),
         in_optax=False,
     ),
+    Row("stateless", lambda x: x.stateless(halves), is_data=False),
+    Row("stateless_with_tree_map", lambda x: x.stateless_with_tree_map(towards_params), is_data=False),
+    Row("accumulate_avg_updates", lambda x: x.experimental.aggregating.accumulate_avg_updates(3)),
     Row("normalize_by_update_norm", lambda x: x.normalize_by_update_norm(2.0), lambda: f.unit_norm(2.0)),
 ]
 
@@ -607,6 +656,14 @@ CONTRIB = [
         is_data=False,
     ),
     Row(
+        "contrib.sophia",
+        lambda x: with_quartic(sophia),
+        lambda: f.then(f.sophia(gamma=0.5, k=3), f.decay(1e-4), down),
+        in_optax=False,
+        supports_complex=False,
+        is_data=False,
+    ),
+    Row(
         "contrib.hutchinson_estimator_diag_hessian",
         lambda x: x.chain(with_quartic(gradtx.contrib.hutchinson_estimator_diag_hessian), x.scale(-0.01)),
         lambda: lambda g, p: -0.12 * p**2,
@@ -659,6 +716,29 @@ CONTRIB = [
         lambda: f.sam(0.1, 0.05),
     ),
     Row(
+        "contrib.sam-opaque",
+        lambda x: with_quartic(opaque_sam),
+        lambda: f.opaque_sam(0.001, 0.05, 2),
+        in_optax=False,
+        supports_complex=False,
+        is_data=False,
+    ),
+    Row(
+        # Two steps: five enlarge roundings up to 3.4⁵ = 460-fold, for which the laws leave no room.
+        "contrib.scale_by_muon",
+        lambda x: x.masked(x.contrib.scale_by_muon(ns_steps=2), by_axes),
+        lambda: f.muon(steps=2),
+        in_optax=False,  # which fails where tensors are masked out
+        is_data=False,
+    ),
+    Row(
+        "contrib.scale_by_shape",
+        lambda x: x.masked(x.contrib.scale_by_shape(consistent_rms=0.2), by_axes),
+        lambda: f.times(0.2 * 5**0.5),
+        in_optax=False,  # where it has no public name
+        is_data=False,
+    ),
+    Row(
         "contrib.muon",
         lambda x: x.contrib.muon(0.1, weight_decay=0.01),
         lambda: f.then(f.muon(), f.decay(0.01), down),
@@ -674,6 +754,38 @@ CONTRIB = [
             adam_learning_rate=0.1,
             consistent_rms=0.2,
         ),
+    ),
+    Row("contrib.muon-spectral", lambda x: x.contrib.muon(0.1, preconditioning="spectral")),
+    Row(
+        "contrib.muon-aol",
+        lambda x: x.contrib.muon(0.1, ns_steps=3, preconditioning="aol", consistent_rms=0.2),
+    ),
+    Row(
+        "contrib.muon-heads",
+        lambda x: one_axis_more(gradtx.contrib.muon(0.1, muon_weight_dimension_numbers=heads)),
+        lambda: f.then(f.muon(), down),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.galore-heads",
+        lambda x: one_axis_more(gradtx.contrib.galore(0.1, 2, weight_dimension_numbers=heads)),
+        lambda: f.then(f.galore(2, 200, 1.0, f.adam()), down),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "contrib.scale_by_galore",
+        lambda x: x.contrib.scale_by_galore(2),
+        lambda: f.galore(2, 200, 1.0, f.adam()),
+        in_optax=False,  # Optax takes singular vectors in float32
+    ),
+    Row(
+        # The signs of singular vectors are free, and RMSprop does not see them when its subspace changes.
+        "contrib.galore",
+        lambda x: x.contrib.galore(0.1, 2, 3, 0.25, x.scale_by_rms(), 0.01),
+        lambda: f.then(f.galore(2, 3, 0.25, f.rms()), f.decay(0.01), down),
+        in_optax=False,
     ),
 ]
 

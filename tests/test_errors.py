@@ -1,6 +1,7 @@
 """What a user reads after each mistake. The messages are pinned: they are part of the interface."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ import gradtx
 PARAMS = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(4)}}
 
 
-def raises(error: type[Exception], *parts: str) -> Any:
+def raises(error: type[Exception] | tuple[type[Exception], ...], *parts: str) -> Any:
     """The message has these parts, in this order."""
     return pytest.raises(error, match="(?s)" + ".*".join(map(re.escape, parts)))
 
@@ -112,6 +113,19 @@ def test_params_are_needed(mode) -> None:
         mode(lambda g, s: wrapped.update(g, s))(PARAMS, wrapped.init(PARAMS))
 
 
+def test_a_vector_needs_params_for_what_has_no_update(mode) -> None:
+    grads = {"layer1": {"w": jnp.ones((3, 4)), "b": None}}
+    tx = gradtx.flatten(gradtx.adam(1e-3))
+    with raises(
+        TypeError,
+        "flatten needs params for the number of zeros at ['layer1']['b'], where the update is None: "
+        "call update(grads, state, params)",
+    ):
+        mode(tx.update)(grads, tx.init(PARAMS))
+    updates, _ = mode(tx.update)(grads, tx.init(grads))
+    assert updates["layer1"]["b"] is None
+
+
 @gradtx.leafwise()
 def scale_by_value():
     def update(grad, value):
@@ -177,7 +191,8 @@ def test_another_shape_is_never_broadcast_without_params(mode) -> None:
     grads = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(1)}}
     with raises(ValueError, "trace: returned shape (4,) for an update of shape (1,)") as caught:
         mode(tx.update)(grads, tx.init(PARAMS))
-    assert "while updating ['layer1']['b']" in "".join(caught.value.__notes__)
+    note = "while updating ['layer1']['b']: shapes: the update (1,), trace's trace (4,)"
+    assert note in "".join(caught.value.__notes__)
 
 
 def test_an_imaginary_part_is_never_lost(mode) -> None:
@@ -256,6 +271,207 @@ def test_groups_say_what_they_cannot_do() -> None:
         gradtx.groups(inner, {".*": {"learning_rate": gradtx.constant_schedule(0.1)}})
     with raises(ValueError, "adam: b1 must lie in [0, 1), got 2.0"):
         gradtx.groups(inner, {".*": {"b1": 2.0}})
+
+
+# --- what is not what an argument asks for -------------------------------------------------------------
+
+
+def update(tx: Any, grads: Any = PARAMS, **extra: Any) -> Any:
+    return tx.update(grads, tx.init(PARAMS), PARAMS, **extra)
+
+
+SHORT = {"layer1": {"w": jnp.ones((3, 4))}}
+NARROW = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(1)}}
+SEARCH = gradtx.scale_by_backtracking_linesearch(3)
+
+MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
+    "mask of words": (
+        lambda: gradtx.adamw(0.1, mask={"layer1": "w"}).init(PARAMS),
+        "masked: mask must say True or False of each param, not 'w' of layer1/b",
+    ),
+    "mask without a param": (
+        lambda: gradtx.masked(gradtx.adam(0.1), {"layer1": {"w": True}}).init(PARAMS),
+        "masked: mask must be a tree like the params, or a prefix of one",
+    ),
+    "mask of three": (
+        lambda: gradtx.freeze(lambda a, b, c: True).init(PARAMS),
+        "masked: mask: a function must take the params, or (path, leaf); this one takes 3 arguments",
+    ),
+    "no pattern": (
+        lambda: gradtx.freeze("(").init(PARAMS),
+        "masked: mask: '(' is no regular expression: missing )",
+    ),
+    "partition of factories": (
+        lambda: gradtx.partition({"a": gradtx.adam}, {".*": "a"}),
+        "partition: transforms['a'] is the function adam, not a transformation; call it: adam(...)",
+    ),
+    "partition of one": (
+        lambda: gradtx.partition(gradtx.adam(0.1), {".*": "a"}),
+        "partition: transforms must be a dict by label, got",
+    ),
+    "selective factory": (
+        lambda: gradtx.selective_transform(gradtx.sgd, freeze_mask=".*b"),
+        "selective_transform: optimizer is the function sgd, not a transformation; call it: sgd(...)",
+    ),
+    "override": (
+        lambda: gradtx.groups(gradtx.adam(0.1), {".*": 0.1}),
+        "groups: '.*': must be a dict of numbers, or None to freeze, got 0.1",
+    ),
+    "overrides": (
+        lambda: gradtx.groups(gradtx.adam(0.1), [".*"]),
+        "groups: overrides must be a dict by path pattern, got ['.*']",
+    ),
+    "swapped within groups": (
+        lambda: gradtx.groups(gradtx.adam(0.1), {}).update(gradtx.adam(0.1).init(PARAMS), PARAMS, PARAMS),
+        "chain: this is not its state: expected a tuple of 2 states, got dict of 1; did you swap grads and",
+    ),
+    "condition": (
+        lambda: gradtx.conditionally_mask(gradtx.sgd(0.1), True),
+        "conditionally_mask: should_transform_fn must be a function, got bool: True",
+    ),
+    "verdict": (
+        lambda: update(gradtx.MultiSteps(gradtx.sgd(0.1), 2, should_skip_update_fn=lambda *_: False)),
+        "MultiSteps: should_skip_update_fn must return (skip, info), got False",
+    ),
+    "accumulated key": (
+        lambda: gradtx.MultiSteps(gradtx.sgd(0.1), 2).update(
+            SHORT, gradtx.MultiSteps(gradtx.sgd(0.1), 2).init(PARAMS)
+        ),
+        "MultiSteps: updates have no ['layer1']['b'], the state's acc_grads do",
+    ),
+    "accumulated shape": (
+        lambda: gradtx.MultiSteps(gradtx.sgd(0.1), 2).update(
+            NARROW, gradtx.MultiSteps(gradtx.sgd(0.1), 2).init(PARAMS)
+        ),
+        "MultiSteps: ['layer1']['b'] has shape (1,) in updates, (4,) in the state's acc_grads",
+    ),
+    "remembered shape": (
+        lambda: gradtx.scale_by_optimistic_gradient().update(
+            NARROW, gradtx.scale_by_optimistic_gradient().init(PARAMS)
+        ),
+        "scale_by_optimistic_gradient: ['layer1']['b'] has shape (1,) in updates, (4,) in the state's prev",
+    ),
+    "average of another tree": (
+        lambda: gradtx.incremental_update(PARAMS, SHORT, 0.1),
+        "incremental_update: old tensors have no ['layer1']['b'], new tensors do",
+    ),
+    "average of another shape": (
+        lambda: gradtx.incremental_update(PARAMS, NARROW, 0.1),
+        "incremental_update: ['layer1']['b'] has shape (4,) in new tensors, (1,) in old tensors",
+    ),
+    "target of another shape": (
+        lambda: gradtx.periodic_update(PARAMS, NARROW, 1, 2),
+        "periodic_update: ['layer1']['b'] has shape (4,) in new tensors, (1,) in old tensors",
+    ),
+    "no updates": (
+        lambda: gradtx.apply_updates(PARAMS, None),
+        "apply_updates: params and updates have different structures",
+    ),
+    "snapshot": (
+        lambda: gradtx.snapshot("norm", 3),
+        "snapshot: measure must be a function of the updates, got 3",
+    ),
+    "measure": (
+        lambda: gradtx.measure_with_ema("norm", 0.9),
+        "measure_with_ema: measure must be a function of the updates, got 'norm'",
+    ),
+    "measures": (lambda: gradtx.monitor(gradtx.global_norm), "monitor: measures must be a dict by name, got"),
+    "numbers of another state": (
+        lambda: gradtx.hyperparams(gradtx.adam(0.1), PARAMS),
+        "chain: this is not its state: expected a tuple of 2 states, got dict of 1; make one with init",
+    ),
+    "seed": (
+        lambda: gradtx.noisy_sgd(0.1, key="a").init(PARAMS),
+        "add_noise: key must be a seed, an integer, or a JAX key, jax.random.key(0); got 'a'",
+    ),
+    "values": (
+        lambda: update(gradtx.scale_by_polyak(), value=jnp.ones(3)),
+        "scale_by_polyak: value must be a real scalar, got shape (3,); take the mean of a batch",
+    ),
+    "losses": (
+        lambda: update(gradtx.contrib.momo(0.1), value="loss"),
+        "contrib.momo: value must be a real scalar, got 'loss'",
+    ),
+    "searched values": (
+        lambda: update(SEARCH, value=jnp.ones(3), grad=PARAMS, value_fn=gradtx.global_norm),
+        "scale_by_backtracking_linesearch: value must be a real scalar, got shape (3,)",
+    ),
+    "value_fn": (
+        lambda: update(SEARCH, value=1.0, grad=PARAMS, value_fn=1.0),
+        "scale_by_backtracking_linesearch: value_fn must be a function, got float: 1.0",
+    ),
+    "value_fn of a batch": (
+        lambda: update(SEARCH, value=1.0, grad=PARAMS, value_fn=lambda params, batch: 0.0),
+        "scale_by_backtracking_linesearch: value_fn needs batch: call update(grads, state, params, batch=",
+    ),
+    "searched grad": (
+        lambda: update(SEARCH, value=1.0, grad=SHORT, value_fn=gradtx.global_norm),
+        "scale_by_backtracking_linesearch: the tensors of grad have no ['layer1']['b'], params do",
+    ),
+    "memory": (
+        lambda: gradtx.lbfgs(memory_size=2.5),
+        "scale_by_lbfgs: memory_size must be a whole number, got 2.5",
+    ),
+    "linesearch": (
+        lambda: gradtx.lbfgs(linesearch=gradtx.scale_by_zoom_linesearch),
+        "lbfgs: linesearch is the function scale_by_zoom_linesearch, not a transformation; call it",
+    ),
+    "minimizer": (
+        lambda: gradtx.minimize(gradtx.global_norm, PARAMS, gradtx.adam),
+        "minimize: optimizer is the function adam, not a transformation; call it: adam(...)",
+    ),
+    "objective": (lambda: gradtx.minimize(3.0, PARAMS), "minimize: fun must be a function, got float: 3.0"),
+    "objective of a batch": (
+        lambda: gradtx.minimize(lambda x: x, jnp.ones(3)),
+        "minimize: what fun returns must be a real scalar, got shape (3,)",
+    ),
+    "args": (
+        lambda: gradtx.minimize(lambda x, a: a * x, 1.0, args=3.0),
+        "minimize: args must be a tuple, as in args=(data,), got float",
+    ),
+    "integers of contrib": (
+        lambda: gradtx.contrib.prodigy(0.1).init({"ids": jnp.arange(3)}),
+        "contrib.prodigy: ['ids'] is int32; only floating-point and complex tensors can be optimised",
+    ),
+    "betas": (
+        lambda: gradtx.contrib.prodigy(0.1, betas=0.9),
+        "contrib.prodigy: betas must be two numbers, got 0.9",
+    ),
+    "first step": (
+        lambda: gradtx.contrib.scale_by_dog(1.0),
+        "contrib.scale_by_dog: init_step must be a pair (kind, number), got 1.0",
+    ),
+    "huber": (
+        lambda: gradtx.huber_loss(jnp.ones(3), delta=-1.0),
+        "huber_loss: delta must lie in [0, inf], got -1.0",
+    ),
+    "focus": (
+        lambda: gradtx.sigmoid_focal_loss(jnp.ones(3), jnp.ones(3), alpha=2.0),
+        "sigmoid_focal_loss: alpha must lie in [0, 1], got 2.0",
+    ),
+    "temperature": (
+        lambda: gradtx.ntxent(jnp.ones((2, 3)), jnp.zeros(2, int), temperature=0.0),
+        "ntxent: temperature must lie in (0, inf), got 0.0",
+    ),
+    "smoothing": (
+        lambda: gradtx.smooth_labels(jnp.ones(3), 1.5),
+        "smooth_labels: alpha must lie in [0, 1], got 1.5",
+    ),
+    "maximum": (
+        lambda: gradtx.losses.make_fenchel_young_loss(3),
+        "make_fenchel_young_loss: max_fun must be a function, got int: 3",
+    ),
+    "perturbed integers": (
+        lambda: gradtx.perturbations.make_perturbed_fun(jnp.sum)(jax.random.key(0), {"a": jnp.arange(3)}),
+        "make_perturbed_fun: x must be floating, got int32 at ['a']",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_says_whose_it_is_and_what_to_do(call, message) -> None:
+    with raises((TypeError, ValueError), message):
+        call()
 
 
 # --- configs ----------------------------------------------------------------------------------------

@@ -15,15 +15,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = [
     "core",
+    "tree",
+    "linear_algebra",
     "schedules",
     "wrappers",
     "transforms",
     "optimizers",
     "contrib",
+    "experimental",
     "projections",
     "losses",
     "perturbations",
     "assignment",
+    "microbatching",
     "drivers",
     "torch",
 ]

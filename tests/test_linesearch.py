@@ -12,14 +12,11 @@ import pytest
 
 import gradtx
 from tests import laws
+from tests.problems import rosenbrock
 
 
 def quadratic(x: Any) -> Any:
     return 0.5 * jnp.sum(jnp.arange(1, 1 + x.size) * x**2) - jnp.sum(x)
-
-
-def rosenbrock(x: Any) -> Any:
-    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
 OBJECTIVES = {

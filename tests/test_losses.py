@@ -6,7 +6,7 @@ tables of their own, with values and derivatives taken from the definitions by h
 
 import inspect
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -36,6 +36,10 @@ OPTAX = 1e-10
 DIFFERENCE = 1e-7
 """Central differences with a step of 1e-5 are off by its square, times a third derivative, and by the
 rounding of losses over the step."""
+
+
+compiled = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+"""Compiling takes nearly all the time of these tests, and of that a third less when it does not optimise."""
 
 
 # --- definitions ------------------------------------------------------------------------------------
@@ -376,7 +380,7 @@ def measured(number: int, library: Any) -> tuple[Any, Any]:
     both = jax.value_and_grad(total, tuple(range(len(c.by))), has_aux=True)
     if library is optax.losses and "apply_softmax" in c.kwargs:
         return c.call(library), None
-    (_, found), gradients = jax.jit(both)(*inputs(c))
+    (_, found), gradients = compiled(both)(*inputs(c))
     return found, gradients
 
 
@@ -515,6 +519,7 @@ E = [
     Edge("kl_divergence_with_log_targets", ([0.0, -INF], [0.0, -INF]), 0, [-1, 0]),
     Edge("generalized_kl_divergence", ([0.0, -INF], [1.0, 0.0]), 0, [0, 0]),
     Edge("huber_loss", ([INF, -INF, 0.0, 1.0],), [INF, INF, 0, 0.5], [2, -2, 0, 1], dict(delta=2.0)),
+    Edge("huber_loss", ([np.nan],), np.nan, [np.nan]),
     Edge("log_cosh", ([INF, -INF, 0.0, 800.0],), [INF, INF, 0, 800 - np.log(2)], [1, -1, 0, 1]),
     Edge("cosine_similarity", ([0.0, 0.0], [3.0, 4.0]), 0, [0, 0]),
     Edge("cosine_distance", ([3.0, 4.0], [0.0, 0.0]), 1, [0, 0]),
@@ -535,7 +540,7 @@ def test_edges(e):
     def loss(x):
         return getattr(losses, e.name)(x, *rest, **e.kwargs)
 
-    gradient, found = jax.jit(jax.grad(lambda x: (jnp.sum(loss(x)), loss(x)), has_aux=True))(first)
+    gradient, found = compiled(jax.grad(lambda x: (jnp.sum(loss(x)), loss(x)), has_aux=True))(first)
     np.testing.assert_allclose(found, e.losses, rtol=1e-14, atol=1e-300)
     if e.slopes is None:
         assert np.all(np.isfinite(gradient))
@@ -555,7 +560,7 @@ TARGETS_OF_0 = [
 @pytest.mark.parametrize(("name", "x", "y"), TARGETS_OF_0)
 def test_derivatives_by_targets_of_0_are_finite(name, x, y):
     loss = getattr(losses, name)
-    gradient = jax.jit(jax.grad(lambda y: jnp.sum(loss(jnp.asarray(x), y))))(jnp.asarray(y))
+    gradient = compiled(jax.grad(lambda y: jnp.sum(loss(jnp.asarray(x), y))))(jnp.asarray(y))
     assert np.all(np.isfinite(gradient))
 
 
@@ -572,7 +577,7 @@ def test_cross_entropy_of_sure_predictions_keeps_its_digits(logit):
 
 
 def test_second_derivative_of_cross_entropy():
-    hessian = jax.jit(jax.hessian(lambda x: losses.softmax_cross_entropy(x, jnp.asarray(Y[0]))))(X[0])
+    hessian = compiled(jax.hessian(lambda x: losses.softmax_cross_entropy(x, jnp.asarray(Y[0]))))(X[0])
     p = special.softmax(X[0])
     np.testing.assert_allclose(hessian, np.diag(p) - np.outer(p, p), atol=1e-14)
 
@@ -599,7 +604,7 @@ def test_nothing_comes_through_a_mask(name, args):
     def total(x, y):
         return jnp.sum(loss(x, y, where=mask))
 
-    both = jax.jit(jax.value_and_grad(total))
+    both = compiled(jax.value_and_grad(total))
 
     def spoiled(x):
         return jnp.where(mask, x, jnp.nan) if x.shape == mask.shape else x
@@ -645,7 +650,7 @@ def test_labels_out_of_range(name, label):
     labels[1] = label
     with pytest.raises(ValueError, match=rf"{name}: label {label} is not in \[0, 4\)"):
         getattr(losses, name)(X, labels)
-    assert list(np.isnan(jax.jit(getattr(losses, name))(X, labels))) == [False, True, False]
+    assert list(np.isnan(compiled(getattr(losses, name))(X, labels))) == [False, True, False]
 
 
 MISSED = [
@@ -670,7 +675,7 @@ def test_optax_differs_where_the_docs_say_so(name, args, kwargs):
     def both(library):
         loss = getattr(library, name)
         first, *rest = (jnp.asarray(x) for x in args)
-        of = jax.jit(
+        of = compiled(
             jax.grad(lambda x: (jnp.sum(loss(x, *rest, **kwargs)), loss(x, *rest, **kwargs)), has_aux=True)
         )
         return np.concatenate([np.ravel(x) for x in of(first)])
@@ -684,7 +689,7 @@ def test_optax_differs_where_the_docs_say_so(name, args, kwargs):
 
 
 def test_ctc_forward_probabilities_are_those_of_optax():
-    ours, theirs = (jax.jit(of.ctc_loss_with_forward_probs)(*TIMES, *WORDS) for of in (losses, optax.losses))
+    ours, theirs = (compiled(of.ctc_loss_with_forward_probs)(*TIMES, *WORDS) for of in (losses, optax.losses))
     for a, b in zip(ours, theirs, strict=True):
         possible = np.asarray(a) > -1e4
         assert np.all(np.asarray(b)[~possible] < -9e4)
@@ -694,7 +699,7 @@ def test_ctc_forward_probabilities_are_those_of_optax():
 def test_ctc_of_labels_that_do_not_fit():
     logits, labels = jnp.zeros((1, 2, 3)), jnp.array([[1, 1]])
     loss = lambda x: losses.ctc_loss(x, jnp.zeros((1, 2)), labels, jnp.zeros((1, 2)), log_epsilon=-1e4)[0]  # noqa: E731
-    value, slope = jax.jit(jax.value_and_grad(loss))(logits)
+    value, slope = compiled(jax.value_and_grad(loss))(logits)
     assert value == 1e4
     np.testing.assert_array_equal(slope, 0)
 
@@ -703,7 +708,7 @@ def test_ctc_with_impossible_classes_and_without_labels():
     logits = jnp.asarray(TIMES[0]).at[:, :, 2].set(-INF)
     labels, paddings = np.array([[1], [1], [0]]), np.array([[0], [0], [1]])
     expected = ctc(np.asarray(logits)[..., :2], TIMES[1], labels, paddings)
-    total = jax.jit(jax.value_and_grad(lambda x: jnp.sum(losses.ctc_loss(x, TIMES[1], labels, paddings))))
+    total = compiled(jax.value_and_grad(lambda x: jnp.sum(losses.ctc_loss(x, TIMES[1], labels, paddings))))
     value, slope = total(logits)
     close(value, np.sum(expected), ROUNDING)
     assert np.all(np.isfinite(slope))
@@ -714,9 +719,10 @@ def test_ctc_with_impossible_classes_and_without_labels():
 
 def test_fenchel_young_of_logsumexp_is_the_cross_entropy():
     loss = losses.make_fenchel_young_loss(jax.nn.logsumexp)
-    close(loss(X, Y), cross_entropy(X, Y), ROUNDING)
-    close(loss(X, Y), optax.losses.make_fenchel_young_loss(jax.nn.logsumexp)(X, Y), ROUNDING)
-    close(jax.grad(loss)(jnp.asarray(X[0]), Y[0]), special.softmax(X[0]) - Y[0], ROUNDING)
+    found = compiled(loss)(X, Y)
+    close(found, cross_entropy(X, Y), ROUNDING)
+    close(found, compiled(optax.losses.make_fenchel_young_loss(jax.nn.logsumexp))(X, Y), ROUNDING)
+    close(compiled(jax.grad(loss))(jnp.asarray(X[0]), Y[0]), special.softmax(X[0]) - Y[0], ROUNDING)
     np.testing.assert_allclose(loss(np.array([1.0, -INF]), np.array([1.0, 0.0])), 0, atol=1e-15)
 
 

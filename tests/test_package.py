@@ -21,3 +21,10 @@ def test_types_are_shipped():
 def test_every_public_name_has_a_docstring():
     check = runpy.run_path(str(ROOT / "docs" / "check.py"))
     assert check["undocumented"]() == []
+
+
+def test_the_names_of_the_api_pages_are_in_namespaces_that_are_walked():
+    """So that a namespace, torch.optim for instance, cannot fall out of the check without a sound."""
+    check = runpy.run_path(str(ROOT / "docs" / "check.py"))
+    namespaces = {name for name, _ in check["namespaces"]()}
+    assert check["documented"]() - namespaces <= {name for name, _ in check["public"]()}

@@ -236,7 +236,7 @@ ERRORS = [
     ("projection_l2_sphere", (V, -1.0), ValueError, "scale must be at least 0"),
     ("projection_l2_ball", (V, -1.0), ValueError, "scale must be at least 0"),
     ("projection_linf_ball", (V, -1.0), ValueError, "scale must be at least 0"),
-    ("projection_hypercube", (V, -1.0), ValueError, "lower must not be above upper"),
+    ("projection_hypercube", (V, -1.0), ValueError, "scale must be at least 0, got -1.0"),
     ("projection_simplex", ({},), ValueError, "the tree has no numbers"),
     (
         "projection_box",

@@ -19,6 +19,7 @@ PROMISES = {
     ),
     "sm3": (gradtx.sm3(0.1), 4 + 4 * 2 / SIDE),
     "novograd": (gradtx.novograd(0.1), 4),
+    "galore of rank 64": (gradtx.contrib.galore(0.1, 64), 4 * 3 * 64 / SIDE),
 }
 
 

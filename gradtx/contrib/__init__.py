@@ -33,6 +33,10 @@ from gradtx.contrib.distance import scale_by_dowg as scale_by_dowg
 from gradtx.contrib.dual_averaging import MadgradState as MadgradState
 from gradtx.contrib.dual_averaging import madgrad as madgrad
 from gradtx.contrib.dual_averaging import scale_by_madgrad as scale_by_madgrad
+from gradtx.contrib.galore import GaLoreDimensionNumbers as GaLoreDimensionNumbers
+from gradtx.contrib.galore import GaLoreState as GaLoreState
+from gradtx.contrib.galore import galore as galore
+from gradtx.contrib.galore import scale_by_galore as scale_by_galore
 from gradtx.contrib.mechanic import MechanicState as MechanicState
 from gradtx.contrib.mechanic import mechanize as mechanize
 from gradtx.contrib.mixtures import ScaleByAdemamixState as ScaleByAdemamixState

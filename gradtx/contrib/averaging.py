@@ -16,13 +16,13 @@ from gradtx.core.transformation import (
     recipe,
     treewise,
 )
-from gradtx.core.tree import get_all_with_path
 from gradtx.core.types import Array, Decay, Interval, NonNegative, Number, Params, ScalarOrSchedule, State
 from gradtx.optimizers.sgd import sgd
 from gradtx.schedules.warmup import warmup_constant_schedule
 from gradtx.transforms.adaptive import scale_by_rms
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.tree.states import get_all_with_path
 
 Share = Annotated[ScalarOrSchedule, Interval("(0, 1]")]
 
@@ -76,7 +76,7 @@ def schedule_free(
     check_transformation("contrib.schedule_free", "base_optimizer", base_optimizer)
 
     def init(params):
-        dtype = scalar_dtype(params)
+        dtype = scalar_dtype("contrib.schedule_free", params)
         z = jax.tree.map(lambda x: x if state_dtype is None else x.astype(state_dtype), widened(params))
         return ScheduleFreeState(
             b1=jnp.asarray(b1, dtype),

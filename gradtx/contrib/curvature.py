@@ -59,7 +59,9 @@ def hutchinson_estimator_diag_hessian(random_seed: Array | int = 0):
 
     def init(params):
         del params
-        return HutchinsonState(as_key(random_seed))
+        return HutchinsonState(
+            as_key("contrib.hutchinson_estimator_diag_hessian", "random_seed", random_seed)
+        )
 
     def update(updates, state, params, *, obj_fn):
         key, sample_key = jax.random.split(state.key)

@@ -12,6 +12,8 @@ from gradtx.core.value import is_number
 
 
 def _check_betas(name: str, betas: Any) -> None:
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise TypeError(f"{name}: betas must be two numbers, got {betas!r}")
     for beta in betas:
         if is_number(beta) and not (domain := Interval("[0, 1)")).holds(beta):
             raise ValueError(f"{name}: {domain.error('betas', beta)}")
@@ -79,7 +81,7 @@ def prodigy(
     b3 = b2**0.5 if beta3 is None else beta3
 
     def init(params):
-        dtype = scalar_dtype(params)
+        dtype = scalar_dtype("contrib.prodigy", params)
         return ProdigyState(
             exp_avg=zeros(params),
             exp_avg_sq=zeros(params, real=True),
@@ -150,7 +152,7 @@ def dadapt_adamw(
     b3 = b2**0.5
 
     def init(params):
-        dtype = scalar_dtype(params)
+        dtype = scalar_dtype("contrib.dadapt_adamw", params)
         return DAdaptAdamWState(
             exp_avg=zeros(params),
             exp_avg_sq=zeros(params, real=True),

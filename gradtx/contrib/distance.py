@@ -41,6 +41,8 @@ def scale_by_dog(init_step: tuple[str, Any], eps: Positive = 1e-8):
 
     Source: Ivgi, Hinder and Carmon, DoG is SGD's best friend, arXiv:2302.12022.
     """
+    if not isinstance(init_step, tuple | list) or len(init_step) != 2:
+        raise TypeError(f"contrib.scale_by_dog: init_step must be a pair (kind, number), got {init_step!r}")
     kind, size = init_step
     if kind not in FIRST_STEPS:
         raise ValueError(
@@ -50,7 +52,7 @@ def scale_by_dog(init_step: tuple[str, Any], eps: Positive = 1e-8):
         raise ValueError(f"contrib.scale_by_dog: the number in init_step must be at least 0, got {size!r}")
 
     def init(params):
-        dtype = scalar_dtype(params)
+        dtype = scalar_dtype("contrib.scale_by_dog", params)
         first = {"distance": size, "learning_rate": 0.0, "heuristic": size * (1 + global_norm(params))}[kind]
         return DoGState(jnp.asarray(True), widened(params), jnp.asarray(first, dtype), jnp.zeros([], dtype))
 
@@ -113,7 +115,7 @@ def scale_by_dowg(init_estim_sq_dist: NonNegative | None = None, eps: Positive =
     first = eps if init_estim_sq_dist is None else init_estim_sq_dist
 
     def init(params):
-        dtype = scalar_dtype(params)
+        dtype = scalar_dtype("contrib.scale_by_dowg", params)
         return DoWGState(widened(params), jnp.zeros([], dtype), jnp.asarray(first, dtype))
 
     def update(updates, state, params):

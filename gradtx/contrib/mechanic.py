@@ -58,9 +58,11 @@ def mechanize(
     Source: Cutkosky et al., Mechanic: a learning rate tuner, arXiv:2306.00144.
     """
     check_transformation("contrib.mechanize", "base_optimizer", base_optimizer)
+    if not isinstance(num_betas, int):
+        raise ValueError(f"contrib.mechanize: num_betas must be a whole number, got {num_betas!r}")
 
     def init(params):
-        zero = jnp.zeros([num_betas], scalar_dtype(params))
+        zero = jnp.zeros([num_betas], scalar_dtype("contrib.mechanize", params))
         return MechanicState(
             base_optimizer_state=base_optimizer.init(params),
             count=jnp.zeros([], jnp.int32),

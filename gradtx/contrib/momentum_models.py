@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.contrib.trees import advanced, inner_product, mapped, scalar_dtype, total, zeros
+from gradtx.core.errors import check_scalar
 from gradtx.core.numerics import abs_sq, debias, decay_towards, one_minus_power, safe_increment, sqrt
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Scalar
@@ -77,7 +78,7 @@ def momo(
     """
 
     def init(params):
-        dtype = scalar_dtype(params)
+        dtype = scalar_dtype("contrib.momo", params)
         zero = jnp.zeros([], dtype)
         return MomoState(
             exp_avg=zeros(params),
@@ -88,6 +89,7 @@ def momo(
         )
 
     def update(updates, state, params, *, value):
+        check_scalar("contrib.momo", "value", value)
         kept = jnp.where(state.count == 0, 0, beta)
         barf = decay_towards(state.barf, jnp.asarray(value, state.barf.dtype), kept)
         m = advanced(lambda g, m: decay_towards(m, g, kept), updates, state.exp_avg)
@@ -134,7 +136,7 @@ def momo_adam(
     """
 
     def init(params):
-        dtype = scalar_dtype(params)
+        dtype = scalar_dtype("contrib.momo_adam", params)
         zero = jnp.zeros([], dtype)
         return MomoAdamState(
             exp_avg=zeros(params),
@@ -146,6 +148,7 @@ def momo_adam(
         )
 
     def update(updates, state, params, *, value):
+        check_scalar("contrib.momo_adam", "value", value)
         count = safe_increment(state.count)
         step = count.astype(state.barf.dtype)
         barf = decay_towards(state.barf, jnp.asarray(value, state.barf.dtype), b1)

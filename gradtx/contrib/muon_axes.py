@@ -33,7 +33,7 @@ class MuonDimensionNumbers:
             object.__setattr__(self, name, axes if isinstance(axes, int) else tuple(axes))
 
     def __repr__(self) -> str:
-        return f"contrib.MuonDimensionNumbers({self.reduction_axis}, {self.output_axis})"
+        return f"contrib.{type(self).__name__}({self.reduction_axis}, {self.output_axis})"
 
 
 MATRIX = MuonDimensionNumbers()
@@ -51,7 +51,7 @@ def _read(name: str, what: str, label: Any) -> MuonDimensionNumbers | None:
     if label is None or isinstance(label, bool):
         return MATRIX if label else None
     if not isinstance(label, MuonDimensionNumbers):
-        raise TypeError(f"{name}: {what} must give MuonDimensionNumbers, True or None, got {label!r}")
+        raise TypeError(f"{name}: {what} must give dimension numbers, True or None, got {label!r}")
     return label
 
 
@@ -64,28 +64,35 @@ def matrix_axes(name: str, what: str, chosen: Selector | None, tree: Any) -> lis
             raise
         # Where the other params are masked out, the patterns that they matched match nothing.
         found = axes_of(name, what, {k: v for k, v in chosen.items() if v is not None}, tree)
-    leaves = jax.tree.leaves(tree, is_leaf=is_none)
-    for i, (leaf, axes) in enumerate(zip(leaves, found, strict=True)):
-        if leaf is None:
-            continue
-        if axes is None:
+    for (path, leaf), axes in zip(errors.paths(tree).items(), found, strict=True):
+        if leaf is not None and axes is None:
             raise ValueError(
-                f"{name}: {errors.path_of(tree, i)} has shape {leaf.shape} and is no matrix; give it to "
+                f"{name}: {path} has shape {leaf.shape} and is no matrix; give it to "
                 f"another optimizer, as muon does, or say in {what} which of its axes make one"
             )
-        rows_and_columns(f"{name}: {errors.path_of(tree, i)}", leaf.shape, axes)
+    check_axes(name, tree, found)
     return [axes or MATRIX for axes in found]
+
+
+def check_axes(name: str, tree: Any, found: Sequence[MuonDimensionNumbers | None]) -> None:
+    """Raise, with the path, where dimension numbers do not fit the leaf of a tree."""
+    for (path, leaf), axes in zip(errors.paths(tree).items(), found, strict=True):
+        if leaf is not None and axes is not None:
+            rows_and_columns(f"{name}: {path}", leaf.shape, axes)
 
 
 def rows_and_columns(name: str, shape: tuple[int, ...], axes: MuonDimensionNumbers) -> Any:
     """The axes of the rows and of the columns of a tensor, as tuples of numbers from 0."""
     if len(shape) < 2:
         raise ValueError(f"{name}: a tensor of shape {shape} is no matrix; give it to another optimizer")
-    sides = (axes.reduction_axis, axes.output_axis)
     pair = [
-        tuple(axis % len(shape) for axis in ((side,) if isinstance(side, int) else side)) for side in sides
+        (side,) if isinstance(side, int) else tuple(side) for side in (axes.reduction_axis, axes.output_axis)
     ]
-    if set(pair[0]) & set(pair[1]):
+    named = pair[0] + pair[1]
+    if not all(-len(shape) <= axis < len(shape) for axis in named):
+        raise ValueError(f"{name}: {axes} names an axis that a tensor of shape {shape} does not have")
+    pair = [tuple(axis % len(shape) for axis in side) for side in pair]
+    if len(set(pair[0] + pair[1])) < len(named):
         raise ValueError(f"{name}: {axes} names an axis of a tensor of shape {shape} twice")
     return pair
 
@@ -98,23 +105,47 @@ def fans(name: str, shape: tuple[int, ...], axes: MuonDimensionNumbers) -> tuple
 
 def on_matrices(name: str, f: Callable[[Array], Array], x: Array, axes: MuonDimensionNumbers) -> Array:
     """f of a tensor as a stack of matrices, with shape (how many, rows, columns), and back again."""
-    rows, columns = rows_and_columns(name, x.shape, axes)
-    others = tuple(axis for axis in range(x.ndim) if axis not in rows + columns)
-    order = others + rows + columns
-    count = math.prod(x.shape[axis] for axis in others)
 
     def call(x: Array) -> Array:
-        turned = x.transpose(order)
-        out = f(turned.reshape(count, *fans(name, x.shape, axes))).reshape(turned.shape)
-        return out.transpose(sorted(range(x.ndim), key=order.__getitem__))
+        stack = as_matrices(name, x, axes)
+        count = math.prod(stack.shape[:-2])
+        return from_matrices(name, f(stack.reshape(count, *stack.shape[-2:])), x.shape, axes)
 
-    return _gathered(call, x)
+    return sharded_like(x, call(whole(x)))
 
 
-def _gathered(f: Callable[[Array], Array], x: Array) -> Array:
-    """f of the whole tensor on every device, where it is sharded explicitly, and its result sharded alike."""
+def as_matrices(name: str, x: Array, axes: MuonDimensionNumbers) -> Array:
+    """A tensor as matrices on its last two axes; those that count matrices come first."""
+    rows, columns = rows_and_columns(name, x.shape, axes)
+    joined = [axis for side in (rows, columns) if len(side) > 1 for axis in side]
+    turned = whole(x, joined).transpose(_order(name, x.shape, axes))
+    return turned.reshape(*turned.shape[: x.ndim - len(rows + columns)], *fans(name, x.shape, axes))
+
+
+def from_matrices(name: str, stack: Array, shape: tuple[int, ...], axes: MuonDimensionNumbers) -> Array:
+    """The tensor of this shape that `as_matrices` made the stack of."""
+    order = _order(name, shape, axes)
+    turned = stack.reshape([shape[axis] for axis in order])
+    return turned.transpose(sorted(range(len(shape)), key=order.__getitem__))
+
+
+def _order(name: str, shape: tuple[int, ...], axes: MuonDimensionNumbers) -> tuple[int, ...]:
+    rows, columns = rows_and_columns(name, shape, axes)
+    return tuple(axis for axis in range(len(shape)) if axis not in rows + columns) + rows + columns
+
+
+def whole(x: Array, axes: Sequence[int] | None = None) -> Array:
+    """The tensor with these axes (default: all) whole on every device, where they are sharded explicitly."""
     sharding = jax.typeof(x).sharding
-    if all(entry is None for entry in sharding.spec):
-        return f(x)
-    whole = jax.sharding.NamedSharding(sharding.mesh, jax.sharding.PartitionSpec())
-    return jax.sharding.reshard(f(jax.sharding.reshard(x, whole)), sharding)
+    entries = tuple(sharding.spec)
+    kept = tuple(None if axes is None or i in axes else entry for i, entry in enumerate(entries))
+    if kept == entries:
+        return x
+    spec = jax.sharding.PartitionSpec(*kept)
+    return jax.sharding.reshard(x, jax.sharding.NamedSharding(sharding.mesh, spec))
+
+
+def sharded_like(x: Array, y: Array) -> Array:
+    """y, sharded as x is where that is explicit."""
+    sharding = jax.typeof(x).sharding
+    return y if all(entry is None for entry in sharding.spec) else jax.sharding.reshard(y, sharding)

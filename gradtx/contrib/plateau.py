@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.contrib.trees import scalar_dtype
+from gradtx.core.errors import check_scalar
 from gradtx.core.numerics import safe_increment, scale_tree
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Interval, NonNegative, ScalarOrSchedule
@@ -29,7 +30,7 @@ class ReduceLROnPlateauState(NamedTuple):
     avg_value: Array
 
 
-@treewise(state=ReduceLROnPlateauState)
+@treewise(state=ReduceLROnPlateauState, counts=False)
 def reduce_on_plateau(
     factor: Annotated[ScalarOrSchedule, Interval("(0, 1)")] = 0.1,
     patience: AtLeastOne = 10,
@@ -60,7 +61,7 @@ def reduce_on_plateau(
     """
 
     def init(params):
-        dtype, zero = scalar_dtype(params), jnp.zeros([], jnp.int32)
+        dtype, zero = scalar_dtype("contrib.reduce_on_plateau", params), jnp.zeros([], jnp.int32)
         return ReduceLROnPlateauState(
             scale=jnp.ones([], dtype),
             best_value=jnp.asarray(jnp.inf, dtype),
@@ -86,6 +87,7 @@ def reduce_on_plateau(
         )
 
     def update(updates, state, params=None, *, value):
+        check_scalar("contrib.reduce_on_plateau", "value", value)
         del params
         count = safe_increment(state.count)
         value = jnp.asarray(value, state.avg_value.dtype)

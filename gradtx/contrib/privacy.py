@@ -58,7 +58,9 @@ def differentially_private_aggregate(
 
     def init(params):
         del params
-        return DifferentiallyPrivateAggregateState(as_key(key))
+        return DifferentiallyPrivateAggregateState(
+            as_key("contrib.differentially_private_aggregate", "key", key)
+        )
 
     def update(updates, state):
         examples = check_batch("contrib.differentially_private_aggregate", updates)

@@ -110,7 +110,7 @@ def sam(
         for i in range(sync_period - 1):
             steps, adv_state = uphill(updates, adv_state, adv_params, extra)
             adv_params = apply_updates(adv_params, steps)
-            updates = grad_fn(adv_params, i)
+            updates = mapped(lambda _, g: g, updates, grad_fn(adv_params, i))
             if batch_axis_name is not None:
                 updates = jax.lax.pmean(updates, axis_name=batch_axis_name)
         updates, opt_state = optimizer.update(updates, state.opt_state, params, **extra)

@@ -6,13 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gradtx.core import errors
 from gradtx.core.errors import is_none
 from gradtx.core.numerics import at_least_float32, cast, global_norm
 from gradtx.core.types import Array, Params, Updates
 
 
-def scalar_dtype(params: Params) -> Any:
+def scalar_dtype(name: str, params: Params) -> Any:
     """The dtype of numbers that belong to all params: real, and at least float32."""
+    for path, x in errors.paths(params).items():
+        if x is not None and not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            raise errors.not_inexact(name, path, jnp.result_type(x))
     return at_least_float32(*(jnp.finfo(jnp.result_type(x)).dtype for x in jax.tree.leaves(params)))
 
 
@@ -26,7 +30,7 @@ def zeros(params: Params, real: bool = False) -> Params:
     return jax.tree.map(lambda x: jnp.zeros_like(x.real if real else x), widened(params))
 
 
-def mapped(f: Callable[..., Array], updates: Updates, *trees: Any, otherwise: Any = None) -> Any:
+def mapped(f: Callable[..., Any], updates: Updates, *trees: Any, otherwise: Any = None) -> Any:
     """The tree of f(update, *others); where there is no update, the leaf of `otherwise`, or None."""
     leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
     kept = [None] * len(leaves) if otherwise is None else treedef.flatten_up_to(otherwise)

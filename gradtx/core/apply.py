@@ -69,7 +69,19 @@ def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scal
 
     Returns:
         A tree in the dtypes of `old_tensors`.
+
+    Raises:
+        ValueError: if the structures or shapes differ; the message names the path.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> average = {"w": jnp.array(0.0)}
+        >>> for w in (1.0, 2.0):  # after each step of an optimizer
+        ...     average = gradtx.incremental_update({"w": jnp.array(w)}, average, step_size=0.5)
+        >>> print(average["w"])
+        1.25
     """
+    errors.check_alike("incremental_update", "new tensors", new_tensors, "old tensors", old_tensors)
 
     def mixed(new: Any, old: Any) -> Any:
         if new is None:
@@ -91,7 +103,19 @@ def periodic_update(
         old_tensors: a tree like it.
         steps: the number of the step; at 0 and at multiples of the period the result is new.
         update_period: the period, at least 1.
+
+    Raises:
+        ValueError: if the structures or shapes differ; the message names the path.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> target = {"w": jnp.array(0.0)}
+        >>> for step in (1, 2, 3):
+        ...     target = gradtx.periodic_update({"w": jnp.array(1.0 * step)}, target, step, update_period=2)
+        >>> print(target["w"])
+        2.0
     """
+    errors.check_alike("periodic_update", "new tensors", new_tensors, "old tensors", old_tensors)
     due = jnp.asarray(steps) % update_period == 0
     return jax.tree.map(partial(jnp.where, due), new_tensors, old_tensors)
 

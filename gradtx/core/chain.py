@@ -82,8 +82,9 @@ class NamedChain(Chain):
         return tuple(member for _, member in self.arguments["args"])
 
     def unpack(self, state: State) -> list[State]:
-        if not isinstance(state, OrderedDict) or tuple(state) != self.names:
-            raise StateMismatch(self.name, state, f"an OrderedDict with the keys {list(self.names)}")
+        # A plain dict, as checkpoints are restored to, is in any order.
+        if not isinstance(state, dict) or state.keys() != set(self.names):
+            raise StateMismatch(self.name, state, f"a dict with the keys {list(self.names)}")
         pairs = zip(self.names, self.members, strict=True)
         return [part for name, member in pairs for part in member.unpack(state[name])]
 
@@ -110,7 +111,8 @@ def named_chain(*args: Any):
         *args: pairs ``(name, transformation)``.
 
     Returns:
-        A transformation whose state is an ordered dict: ``state[name]`` is the state of that member.
+        A transformation whose state is an ordered dict: ``state[name]`` is the state of that member. It
+        takes a plain dict too, such as a checkpoint is restored to, and returns an ordered one.
 
     Raises:
         TypeError: for an argument that is not such a pair.

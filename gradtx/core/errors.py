@@ -3,6 +3,8 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import keystr
 
 
@@ -42,11 +44,11 @@ def another_structure(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> Va
     paths_a, paths_b = paths(tree_a), paths(tree_b)
     lines = [
         f"{name}: {who} have no {path}, {other} do"
-        for who, other, missing in (
-            (a, b, paths_b.keys() - paths_a.keys()),
-            (b, a, paths_a.keys() - paths_b.keys()),
+        for who, other, theirs, missing in (
+            (a, b, paths_a, paths_b.keys() - paths_a.keys()),
+            (b, a, paths_b, paths_a.keys() - paths_b.keys()),
         )
-        for path in sorted(missing)[:5]
+        for path in sorted(path for path in missing if not _beside_one(path, theirs))[:5]
     ]
     if not lines:
         lines = [
@@ -57,9 +59,46 @@ def another_structure(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> Va
     return ValueError("\n".join([*lines, f"{a} and {b} must be trees of one structure."]))
 
 
+def _beside_one(path: str, others: Any) -> bool:
+    # Where one tree has a leaf and the other has more below it, neither lacks the path.
+    return any(path.startswith(other) or other.startswith(path) for other in others)
+
+
 def another_shape(name: str, path: str, a: str, shape_a: Any, b: str, shape_b: Any) -> ValueError:
     """The error for two tensors that should have the same shape."""
     return ValueError(f"{name}: {path}: {a} has shape {tuple(shape_a)}, {b} has shape {tuple(shape_b)}")
+
+
+def check_alike(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> None:
+    """Raise unless two trees have one structure and the same shapes; a None has any."""
+    leaves, treedef = jax.tree.flatten(tree_a, is_leaf=is_none)
+    try:
+        beside = treedef.flatten_up_to(tree_b)
+    except (ValueError, TypeError):
+        raise another_structure(name, a, tree_a, b, tree_b) from None
+    for i, (x, y) in enumerate(zip(leaves, beside, strict=True)):
+        if x is None or y is None:
+            continue
+        if not jax.tree_util.all_leaves([y]):
+            raise another_structure(name, a, tree_a, b, tree_b)
+        if np.shape(x) != np.shape(y):
+            path = path_of(tree_a, i)
+            raise ValueError(f"{name}: {path} has shape {np.shape(x)} in {a}, {np.shape(y)} in {b}")
+
+
+def check_scalar(name: str, what: str, x: Any) -> None:
+    """Raise unless x is a real scalar, such as the value of an objective."""
+    if np.shape(x) != () or not isinstance(x, float | int | jax.Array | np.ndarray | np.generic):
+        found = f"shape {np.shape(x)}" if np.shape(x) else repr(x)
+        raise TypeError(f"{name}: {what} must be a real scalar, got {found}; take the mean of a batch")
+    if jnp.iscomplexobj(x):
+        raise TypeError(f"{name}: {what} must be a real scalar, got one of {jnp.result_type(x)}")
+
+
+def check_callable(name: str, what: str, x: Any) -> None:
+    """Raise unless x can be called."""
+    if not callable(x):
+        raise TypeError(f"{name}: {what} must be a function, got {type(x).__name__}: {x!r}")
 
 
 def not_real(name: str, path: str = "") -> RuntimeError:

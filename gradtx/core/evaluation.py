@@ -21,8 +21,8 @@ def evaluation_params(state: State, params: Params) -> Params:
     like the params.
 
     Args:
-        state: the state of an optimizer.
-        params: the params that are trained.
+        state: the state of an optimizer, as `update` returned it.
+        params: the params that are trained, after that update was applied.
 
     Returns:
         A tree like the params, in their dtypes.

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.core.numerics import owned
 from gradtx.core.select import path_string
@@ -103,11 +104,14 @@ def _load(x: Any, leaf: Any) -> Array:
 
 def _names(tx: GradientTransformation, state: State) -> list[str]:
     """The name of every leaf of the state, in the order of its leaves."""
-    seen: Counter[str] = Counter()
-    return list(_walk(tx, state, seen))
+    treedef = jax.tree.structure(state)
+    # A walk over the places of the leaves: its order is the chain's, and that of a dict another.
+    places = treedef.unflatten(map(np.asarray, range(treedef.num_leaves)))
+    return [name for _, name in sorted((int(place), name) for name, place in _walk(tx, places, Counter()))]
 
 
-def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Iterator[str]:
+def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Iterator[tuple[str, Any]]:
+    """The name and the leaf, for every leaf of the state."""
     for stage, part in zip(tx.stages, tx.unpack(state), strict=True):
         inner = stage.inner_states(part)
         fields = ("",) if "" in inner else getattr(part, "_fields", None) or ("",)
@@ -117,7 +121,7 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
         )
         if isinstance(part, ScheduledState):
             # A schedule on a number moves nobody's names: the count comes first, the rest as ever.
-            yield f"{prefix}/count"
+            yield f"{prefix}/count", part.count
             part = part.inner_state
             fields, inner = part._fields, stage.inner_states(part)
         for field in fields:
@@ -125,7 +129,7 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
                 for inner_tx, inner_state in inner[field]:
                     yield from _walk(inner_tx, inner_state, seen)
             else:
-                yield from _leaf_names(prefix, field, _field(part, field))
+                yield from _named_leaves(prefix, field, _field(part, field))
 
 
 def _field(state: State, field: str) -> Any:
@@ -138,6 +142,6 @@ def unique(name: str, seen: Counter[str]) -> str:
     return name if seen[name] == 1 else f"{name}_{seen[name] - 1}"
 
 
-def _leaf_names(prefix: str, field: str, tree: Any) -> Iterator[str]:
-    for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        yield "/".join(part for part in (prefix, field, path_string(path)) if part)
+def _named_leaves(prefix: str, field: str, tree: Any) -> Iterator[tuple[str, Any]]:
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        yield "/".join(part for part in (prefix, field, path_string(path)) if part), leaf

@@ -66,10 +66,21 @@ def _sum_of_squares(x: Array) -> Array:
     return jnp.sum(abs_sq(cast(x, at_least_float32(x.dtype))))
 
 
-def global_norm(tree: Any) -> Array:
-    """The Euclidean norm over all leaves of a tree, in at least float32."""
+def squared_global_norm(tree: Any) -> Array:
+    """The sum of |x|² over all leaves of a tree, in at least float32."""
     squares = _sum_of_squares([[jnp.asarray(x) for x in jax.tree.leaves(tree)]])
-    return sqrt(reduce(jnp.add, squares)) if squares else jnp.zeros([], jnp.float32)
+    return reduce(jnp.add, squares) if squares else jnp.zeros([], jnp.float32)
+
+
+def global_norm(updates: Any) -> Array:
+    """The Euclidean norm over all leaves of a tree, in at least float32."""
+    return sqrt(squared_global_norm(updates))
+
+
+def bounding_factor(size: Array, bound: Scalar) -> Array:
+    """min(1, bound / size), which brings a norm down to a bound; differentiable at 0, and NaN for NaN."""
+    within = size <= bound
+    return jnp.where(within, 1, bound / jnp.where(within, 1, size))
 
 
 def at_least_float32(*dtypes: Any) -> Any:
@@ -78,6 +89,12 @@ def at_least_float32(*dtypes: Any) -> Any:
     for dtype in dtypes:
         result = jnp.promote_types(result, dtype)
     return result
+
+
+def real_dtype(x: Array) -> Any:
+    """The dtype of |x|."""
+    # x.real has it too, but outside of jit compiles a program for each shape.
+    return jnp.finfo(x.dtype).dtype
 
 
 def cast(x: Array, dtype: Any) -> Array:
@@ -187,12 +204,3 @@ def scale_tree(tree: Any, factor: Array) -> Any:
     """Every leaf of a tree times one scalar, in the dtypes of the leaves."""
     leaves, treedef = jax.tree.flatten(tree)
     return treedef.unflatten(_times([leaves], factor))
-
-
-def random_normal_like(key: Array, tree: Any) -> Any:
-    """A tree of independent standard normal numbers, one key per leaf."""
-    leaves, treedef = jax.tree.flatten(tree)
-    keys = jax.random.split(key, len(leaves)) if leaves else ()
-    return treedef.unflatten(
-        [jax.random.normal(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-    )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from gradtx.core import errors
 from gradtx.core.types import Array, State
 
 
@@ -84,5 +85,5 @@ class StateMismatch(ValueError):
     """A state with other fields than the transformation's."""
 
     def __init__(self, name: str, state: State, expected: str):
-        super().__init__(name, state, expected)
+        super().__init__(str(errors.another_state(name, state, expected, swapped=False)))
         self.name, self.state, self.expected = name, state, expected

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from gradtx.core import errors
 from gradtx.core.types import Selector
@@ -65,17 +66,40 @@ def select(name: str, what: str, selector: Selector, tree: Any, default: Any = _
     if isinstance(selector, str):
         return _match(name, what, {selector: True}, tree, default=False)
     if is_function(selector):
-        if len(inspect.signature(selector).parameters) == 2:
+        takes = len(inspect.signature(selector).parameters)
+        if takes not in (1, 2):
+            raise TypeError(
+                f"{name}: {what}: a function must take the params, or (path, leaf); this one takes {takes} "
+                "arguments"
+            )
+        if takes == 2:
             return list(map(selector, leaf_paths(tree), leaves))
         selector = selector(tree)
     try:
         return _broadcast(selector, tree)
     except ValueError as error:
-        if isinstance(selector, Mapping) and all(isinstance(key, str) for key in selector):
+        if _are_patterns(selector):
             return _match(name, what, selector, tree, default)
         raise ValueError(
             f"{name}: {what} must be a tree like the params, or a prefix of one: {error}"
         ) from None
+
+
+def select_mask(name: str, what: str, selector: Selector, tree: Any) -> list[bool]:
+    """The label of every leaf of a tree, which must be a bool; a param that is None may have any."""
+    labels = select(name, what, selector, tree)
+    leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
+    for i, (label, leaf) in enumerate(zip(labels, leaves, strict=True)):
+        if leaf is not None and not isinstance(label, bool) and getattr(label, "dtype", None) != jnp.bool_:
+            path = leaf_paths(tree)[i]
+            raise TypeError(f"{name}: {what} must say True or False of each param, not {label!r} of {path}")
+    return labels
+
+
+def _are_patterns(selector: Any) -> bool:
+    if not isinstance(selector, Mapping) or not all(isinstance(key, str) for key in selector):
+        return False
+    return not any(isinstance(label, Mapping) for label in selector.values())
 
 
 def is_function(x: Any) -> bool:
@@ -96,6 +120,10 @@ def _broadcast(prefix: Any, tree: Any) -> list[Any]:
 def _match(name: str, what: str, patterns: Mapping[str, Any], tree: Any, default: Any) -> list[Any]:
     paths = leaf_paths(tree)
     for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{name}: {what}: {pattern!r} is no regular expression: {error}") from None
         if not any(re.fullmatch(pattern, path) for path in paths):
             raise ValueError(
                 f"{name}: {what}: the pattern {pattern!r} matches none of the paths: {_listed(paths)}"

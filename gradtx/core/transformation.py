@@ -43,7 +43,7 @@ from gradtx.core import executor
 from gradtx.core.numerics import safe_increment
 from gradtx.core.program import Plan, Stage
 from gradtx.core.rule import Rule, StateMismatch, StateType
-from gradtx.core.types import Array, InitFn, Params, State, UpdateFn, Updates
+from gradtx.core.types import Array, Params, State, TransformInitFn, TransformUpdateFn, Updates
 from gradtx.core.value import Value, keeping_arrays, register
 
 P = ParamSpec("P")
@@ -78,7 +78,7 @@ class GradientTransformation(Value):
     per_example = False
     """Whether incoming updates have the examples of a batch on a first axis, which params lack."""
 
-    def __new__(cls, init: InitFn, update: UpdateFn) -> "GradientTransformation":
+    def __new__(cls, init: TransformInitFn, update: TransformUpdateFn) -> "GradientTransformation":
         return from_functions(init, update)
 
     @property
@@ -164,6 +164,8 @@ InnerStates: TypeAlias = dict[str, list[tuple[GradientTransformation, State]]]
 
 def _is_foreign(x: Any) -> bool:
     if isinstance(x, Value | type) or not (hasattr(x, "init") and hasattr(x, "update")):
+        return False
+    if callable(x):  # a schedule that keeps a state
         return False
     return (
         getattr(x, "_fields", None) == ("init", "update") or not jax.tree.leaves(x) or x in jax.tree.leaves(x)
@@ -264,8 +266,9 @@ def leafwise(
         counted: the named tuple used instead if the rule needs a count and `state` has none, because
             it names ``step`` or because a number is scheduled. Default: a `ScheduledState`.
         counter: the field of `state` that is the count, where its layout has another name for it.
-        batch: whether to run once for all tensors of one shape, by `jax.vmap` over their stack; for
-            rules made of matrix products or decompositions.
+        batch: whether to run once for all tensors of one shape, by `jax.vmap` over their stack, where
+            that is quicker: on accelerators, not on the CPU. For rules made of matrix products or
+            decompositions.
         like_torch: whether to keep the state as PyTorch does: the field ``count`` is a slot too, so
             that each tensor counts its own updates (one without a gradient counts none); slots have
             the dtype of the param, also half precision; and the rule sees a complex tensor as a real
@@ -311,7 +314,7 @@ class Treewise(GradientTransformation):
     @property
     def _own_count(self) -> bool:
         state = self.options["state"]
-        return state is not None and "count" in state._fields
+        return state is not None and "count" in state._fields and self.options.get("counts", True)
 
     @cached_property
     def needs(self) -> Mapping[str, str]:
@@ -325,8 +328,6 @@ class Treewise(GradientTransformation):
         """The update of the whole tree."""
         if not self.schedules:
             return self._apply(self.rule, updates, state, params, extra)
-        if not hasattr(state, "count"):
-            raise StateMismatch(self.name, state, "a state with a count")
         rule = self.rule_at({name: schedule(state.count) for name, schedule in self.schedules.items()})
         if self._own_count:
             return self._apply(rule, updates, state, params, extra)
@@ -355,13 +356,11 @@ class Treewise(GradientTransformation):
         _ = self.rule  # runs the body: what is wrong with the arguments shows where they are given
 
     def unpack(self, state: State) -> list[State]:
-        expected = self.options["state"]
-        if (
-            expected is not None
-            and not self.schedules
-            and getattr(state, "_fields", None) != expected._fields
-        ):
+        expected = ScheduledState if self.schedules and not self._own_count else self.options["state"]
+        if expected is not None and getattr(state, "_fields", None) != expected._fields:
             raise StateMismatch(self.name, state, f"{expected.__name__}{expected._fields}")
+        for inner, whole in () if expected else self.inner_states(state).get("", ()):
+            inner.unpack(whole)
         return [state]
 
 
@@ -386,6 +385,7 @@ def init_empty_state(params: Params) -> EmptyState:
 def treewise(
     *,
     state: type | None = None,
+    counts: bool = True,
     name: str | None = None,
     inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = None,
 ) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]:
@@ -401,6 +401,7 @@ def treewise(
         state: the named tuple of the state, for the check that a state is this transformation's own;
             if it has a field ``count``, scheduled numbers are resolved at it, and `update` increments
             it. Without, a scheduled number puts the state into a `ScheduledState`.
+        counts: whether a field ``count`` is the updates so far; in some of Optax's layouts it is not.
         name: the name in `repr`, errors and states. Default: the function's.
         inner_states: for a wrapper, how `state_dict` finds the wrapped states: ``f(arguments, state)``
             gives ``{field: [(transformation, state)]}``; the field ``""`` is the whole state. Default:
@@ -419,7 +420,8 @@ def treewise(
         >>> print(updates[0], updates[1])
         1.0 2.0
     """
-    return lambda body: register(body, Treewise, name=name, state=state, inner_states=inner_states)
+    options = dict(state=state, counts=counts, inner_states=inner_states)
+    return lambda body: register(body, Treewise, name=name, **options)
 
 
 def _recorded(body: Callable[P, Any]) -> Callable[P, GradientTransformation]:
@@ -427,7 +429,7 @@ def _recorded(body: Callable[P, Any]) -> Callable[P, GradientTransformation]:
 
 
 @_recorded
-def from_functions(init: InitFn, update: UpdateFn) -> Any:
+def from_functions(init: TransformInitFn, update: TransformUpdateFn) -> Any:
     named = inspect.signature(update).parameters
     takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in named.values())
 

@@ -1,7 +1,7 @@
 """The words of the library's signatures, and the domains that arguments are checked against."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
+from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
 
@@ -79,5 +79,23 @@ state of it. The body is handed `OFF` then; traced numbers and schedules are alw
 
 Schedule: TypeAlias = Callable[[Any], Scalar]
 """A function of the count of updates so far (0 for the first update)."""
-InitFn: TypeAlias = Callable[[Params], State]
-UpdateFn: TypeAlias = Callable[..., tuple[Updates, State]]
+
+
+class TransformInitFn(Protocol):
+    """``init(params) -> state``, of a gradient transformation."""
+
+    def __call__(self, params: Params, /) -> State: ...
+
+
+class TransformUpdateFn(Protocol):
+    """``update(updates, state, params=None, **extra) -> (updates, state)``, of a gradient transformation."""
+
+    def __call__(
+        self, updates: Updates, state: State, /, *args: Any, **extra: Any
+    ) -> tuple[Updates, State]: ...
+
+
+OptState: TypeAlias = State
+"""The name that Optax has for a `State`."""
+MaskOrFn: TypeAlias = Selector
+"""The name that Optax has for a `Selector`."""

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors, tree
+from gradtx.core import errors
 from gradtx.core.apply import apply_updates
 from gradtx.core.numerics import at_least_float32, cast, safe_increment
 from gradtx.core.rows import is_traced
-from gradtx.core.transformation import GradientTransformation
+from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.core.types import Array, Params, Scalar, State, Updates
 from gradtx.core.vectors import widened
 from gradtx.optimizers.lbfgs import lbfgs
 from gradtx.transforms.linesearch import searches
+from gradtx.tree.states import get_all_with_path
 
 
 class Stop(IntEnum):
@@ -146,6 +147,10 @@ def minimize(
         [1. 1.] converged: the gradient is small enough (gradient_tolerance)
     """
     tx: GradientTransformation = GradientTransformation.adopt(lbfgs() if optimizer is None else optimizer)
+    check_transformation("minimize", "optimizer", tx)
+    errors.check_callable("minimize", "fun", fun)
+    if not isinstance(args, tuple):
+        raise TypeError(f"minimize: args must be a tuple, as in args=(data,), got {type(args).__name__}")
     limits = Limits(gradient_tolerance, step_tolerance, value_tolerance, max_iterations, max_evaluations)
     for path, x in errors.paths(x0).items():
         if x is not None and not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
@@ -211,12 +216,12 @@ def _advance(fun: Any, now: Progress, tx: GradientTransformation, args: Any, lim
     end = searches(_last(tx, state))
     value, grad = (end[0].value, end[0].grad) if end else _evaluate(fun, x, args)
     value = value.astype(now.value.dtype)
-    tried = [jnp.int32(steps) for _, steps in tree.get_all_with_path(state, "num_linesearch_steps")]
+    tried = [jnp.int32(steps) for _, steps in get_all_with_path(state, "num_linesearch_steps")]
     evaluations = sum(tried, now.evaluations + (0 if end else 1))
     iterations = safe_increment(now.iterations)
 
     conditions = ("decrease_error", "curvature_error")
-    missed = [error > 0 for name in conditions for _, error in tree.get_all_with_path(state, name)]
+    missed = [error > 0 for name in conditions for _, error in get_all_with_path(state, name)]
     stuck = jnp.any(jnp.stack(missed)) & ~(value < now.value) if missed else jnp.zeros([], bool)
     finite = _finite(value, grad)
     scale = jnp.maximum(jnp.maximum(jnp.abs(value), jnp.abs(now.value)), 1)
@@ -252,8 +257,17 @@ _advance_compiled = jax.jit(_advance, static_argnums=0)
 
 
 def _evaluate(fun: Any, x: Params, args: Any) -> tuple[Array, Updates]:
-    value, grad = jax.value_and_grad(fun)(x, *args)
+    value, grad = jax.value_and_grad(_scalar(fun))(x, *args)
     return jnp.asarray(value, at_least_float32(value.dtype)), widened(grad, x)
+
+
+def _scalar(fun: Any) -> Any:
+    def checked(x: Params, *args: Any) -> Array:
+        value = fun(x, *args)
+        errors.check_scalar("minimize", "what fun returns", value)
+        return value
+
+    return checked
 
 
 def _first(rules: list[tuple[Array, Stop]]) -> Array:

@@ -8,7 +8,7 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.types import Array
+from gradtx.core.types import Array, Interval
 
 Axis = int | tuple[int, ...] | None
 
@@ -54,10 +54,19 @@ def _listed(shapes: dict[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{argument} {shape}" for argument, shape in shapes.items())
 
 
-def check_each(numbers: ArrayLike, allowed: Array, message: str) -> None:
+def check_each(numbers: ArrayLike, allowed: Array, message: str, error: type[Exception] = ValueError) -> None:
     """Raise with the first number that is not allowed; where numbers are traced, none can be seen."""
     if not isinstance(allowed, Tracer) and not allowed.all():
-        raise ValueError(message.format(np.asarray(numbers)[~np.asarray(allowed)][0]))
+        raise error(message.format(np.asarray(numbers)[~np.asarray(allowed)][0]))
+
+
+def within(name: str, interval: str, **numbers: ArrayLike) -> None:
+    """Raise for a number outside an interval; where it is traced, it cannot be seen."""
+    domain = Interval(interval)
+    for argument, x in numbers.items():
+        for number in () if isinstance(x, Tracer) else np.ravel(np.asarray(x)):
+            if not domain.holds(number):
+                raise ValueError(f"{name}: {domain.error(argument, number.item())}")
 
 
 def integers(name: str, labels: ArrayLike) -> Array:
@@ -79,9 +88,9 @@ def class_index(name: str, labels: ArrayLike, classes: int, counts: Any = True) 
     return jnp.where(known, found, 0).astype(int), known
 
 
-def take(x: Array, index: Array) -> Array:
-    """The entry of each index along the last axis, which disappears."""
-    return jnp.take_along_axis(x, index[..., None], -1)[..., 0]
+def take(x: Array, index: Array, axis: int = -1) -> Array:
+    """The entry of each index along an axis, which disappears."""
+    return jnp.take_along_axis(x, jnp.expand_dims(index, axis), axis).squeeze(axis)
 
 
 def mask_of(name: str, where: ArrayLike | None, x: Array, axis: Axis = None) -> Array | None:

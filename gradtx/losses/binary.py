@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.losses.arguments import fitting, same_shape, widened
+from gradtx.losses.arguments import fitting, same_shape, widened, within
 from gradtx.losses.logarithms import weighted
 
 
@@ -58,10 +58,13 @@ def sigmoid_focal_loss(
 
     Raises:
         TypeError: for logits that are not floating.
-        ValueError: if the shapes do not broadcast.
+        ValueError: if the shapes do not broadcast, or for an alpha or gamma out of range.
 
     Source: Lin et al., Focal loss for dense object detection, arXiv:1708.02002.
     """
+    within("sigmoid_focal_loss", "[0, inf]", gamma=gamma)
+    if alpha is not None:
+        within("sigmoid_focal_loss", "[0, 1]", alpha=alpha)
     fitting("sigmoid_focal_loss", logits=logits, labels=labels, alpha=alpha, gamma=gamma)
     (x, y), dtype = widened("sigmoid_focal_loss", logits, labels)
     missing = (1 - y) * jax.nn.sigmoid(x) + y * jax.nn.sigmoid(-x)

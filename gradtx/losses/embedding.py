@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.losses.arguments import fitting, floating, widened
+from gradtx.losses.arguments import fitting, floating, widened, within
 from gradtx.losses.logarithms import log_sum
 from gradtx.losses.regression import unit
 
@@ -29,7 +29,7 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.
 
     Raises:
         TypeError: for embeddings that are not floating.
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, or for a temperature that is not above 0.
 
     Source: Chen et al., A simple framework for contrastive learning of visual representations,
     arXiv:2002.05709.
@@ -40,6 +40,7 @@ def ntxent(embeddings: ArrayLike, labels: ArrayLike, temperature: ArrayLike = 0.
         >>> print(f"{gradtx.ntxent(two_pairs, jnp.array([0, 0, 1, 1]), temperature=1.0):.4f}")
         0.5514
     """
+    within("ntxent", "(0, inf)", temperature=temperature)
     (x,), dtype = widened("ntxent", embeddings)
     groups = jnp.asarray(labels)
     if x.ndim != 2 or groups.shape != x.shape[:1]:

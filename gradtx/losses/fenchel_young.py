@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from gradtx.core.errors import check_callable
 from gradtx.core.types import Array
 from gradtx.losses.arguments import fitting, widened
 from gradtx.losses.logarithms import weighted
@@ -32,6 +33,8 @@ def make_fenchel_young_loss(max_fun: Callable[..., ArrayLike]) -> Callable[..., 
         >>> print(cross_entropy(jnp.zeros((2, 4)), jnp.eye(4)[:2]))
         [1.3862944 1.3862944]
     """
+
+    check_callable("make_fenchel_young_loss", "max_fun", max_fun)
 
     def fenchel_young_loss(scores: ArrayLike, targets: ArrayLike, *args: Any, **kwargs: Any) -> Array:
         shape = fitting("fenchel_young_loss", scores=scores, targets=targets)

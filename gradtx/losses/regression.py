@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.losses.arguments import Axis, fitting, floating, mask_of, masked, same_shape, widened
+from gradtx.losses.arguments import Axis, fitting, floating, mask_of, masked, same_shape, widened, within
 
 
 def squared_error(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
@@ -63,16 +63,22 @@ def huber_loss(predictions: ArrayLike, targets: ArrayLike | None = None, *, delt
 
     Raises:
         TypeError: for predictions that are not floating.
-        ValueError: if the shapes do not broadcast.
+        ValueError: if the shapes do not broadcast, or delta is negative.
 
     Source: Huber, Robust estimation of a location parameter, Annals of Mathematical Statistics 35, 1964.
     """
+    within("huber_loss", "[0, inf]", delta=delta)
     error, dtype = _error("huber_loss", predictions, targets)
-    size = jnp.abs(error)
+    return huber(error, delta).astype(dtype)
+
+
+def huber(error: Array, delta: ArrayLike) -> Array:
+    """½·e² where |e| < delta, and delta·(|e| − ½·delta) beyond."""
+    # |e| whose derivative is 0 at 0 and NaN at NaN, where `jnp.abs` has 1 and −1.
+    size = error * jax.lax.stop_gradient(jnp.sign(error))
     near = size < delta
     # The square sees 0 where it is not taken: an infinite error would turn its derivative NaN.
-    square = jnp.square(jnp.where(near, error, 0))
-    return jnp.where(near, 0.5 * square, delta * (size - 0.5 * delta)).astype(dtype)
+    return jnp.where(near, 0.5 * jnp.square(jnp.where(near, error, 0)), delta * (size - 0.5 * delta))
 
 
 def log_cosh(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.losses.arguments import Axis, mask_of, widened
+from gradtx.losses.arguments import Axis, mask_of, widened, within
 
 
 def smooth_labels(
@@ -26,7 +26,7 @@ def smooth_labels(
 
     Raises:
         TypeError: for labels that are not floating.
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not fit, or for an alpha out of range.
 
     Source: Müller et al., When does label smoothing help?, arXiv:1906.02629.
 
@@ -36,6 +36,7 @@ def smooth_labels(
         [[0.75 0.25]
          [0.25 0.75]]
     """
+    within("smooth_labels", "[0, 1]", alpha=alpha)
     (y, alpha), dtype = widened("smooth_labels", labels, alpha)
     mask = mask_of("smooth_labels", where, y)
     if mask is None:

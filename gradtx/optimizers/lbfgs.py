@@ -1,7 +1,7 @@
 """L-BFGS with a line search, for objectives without noise."""
 
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.transformation import GradientTransformation, check_transformation, recipe
 from gradtx.core.types import Number, Static
 from gradtx.transforms.quasi_newton import Rows, scale_by_lbfgs
 from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate
@@ -33,6 +33,8 @@ def lbfgs(
 
     Source: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989.
     """
+    if linesearch is not None:
+        check_transformation("lbfgs", "linesearch", linesearch)
     return chain(
         scale_by_lbfgs(memory_size, scale_init_precond),
         scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate),

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from gradtx.core import errors
 from gradtx.core.numerics import at_least_float32, cast
 from gradtx.core.types import Array, Scalar
 from gradtx.perturbations.distributions import Gumbel
@@ -48,6 +49,7 @@ def make_perturbed_fun(
         by `jax.vmap`.
 
     Raises:
+        TypeError: for a `fun` that cannot be called, or tensors that are not floating.
         ValueError: for numbers out of range.
 
     Source: Berthet et al., Learning with differentiable perturbed optimizers, arXiv:2002.08676;
@@ -62,12 +64,19 @@ def make_perturbed_fun(
         >>> print(abs(float(slope[0]) - 0.3989) < 0.05)  # the normal density at 0
         True
     """
+    errors.check_callable("make_perturbed_fun", "fun", fun)
+    if not isinstance(num_samples, int):
+        raise TypeError(f"make_perturbed_fun: num_samples must be a whole number, got {num_samples!r}")
     if num_samples < 1:
         raise ValueError(f"make_perturbed_fun: num_samples must be at least 1, got {num_samples}")
     if isinstance(sigma, int | float) and not sigma > 0:
         raise ValueError(f"make_perturbed_fun: sigma must be above 0, got {sigma}")
 
     def perturbed(key: Array, x: Any) -> Any:
+        for path, leaf in errors.paths(x).items():
+            if leaf is not None and not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+                where = f" at {path}" if path else ""
+                raise TypeError(f"make_perturbed_fun: x must be floating, got {jnp.result_type(leaf)}{where}")
         x = jax.tree.map(jnp.asarray, x)
         baseline = fun(jax.lax.stop_gradient(x)) if use_baseline else None
 

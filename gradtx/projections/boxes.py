@@ -99,6 +99,8 @@ def projection_hypercube(tree: Any, scale: Any = 1) -> Any:
         TypeError: for tensors that are not real floating numbers.
         ValueError: for a negative scale, or one of another structure.
     """
+    for bound in jax.tree.leaves(scale):
+        check_at_least_0("projection_hypercube", bound)
     return _clipped("projection_hypercube", tree, 0, scale)
 
 

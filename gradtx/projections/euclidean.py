@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import global_norm, norm, scale_tree
+from gradtx.core.numerics import bounding_factor, global_norm, norm, scale_tree
 from gradtx.core.types import Scalar
 from gradtx.projections.trees import as_vector, check_at_least_0, real_tree
 
@@ -55,6 +55,4 @@ def projection_l2_ball(tree: Any, scale: Scalar = 1) -> Any:
     """
     check_at_least_0("projection_l2_ball", scale)
     tree = real_tree("projection_l2_ball", tree)
-    size = global_norm(tree)
-    within = size <= scale
-    return scale_tree(tree, jnp.where(within, 1, scale / jnp.where(within, 1, size)))
+    return scale_tree(tree, bounding_factor(global_norm(tree), scale))

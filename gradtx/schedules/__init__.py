@@ -1,5 +1,6 @@
 """Schedules: functions of the count of updates so far, as values."""
 
+from gradtx.core.schedule import Schedule as Schedule
 from gradtx.schedules.constant import constant_schedule as constant_schedule
 from gradtx.schedules.cycles import cosine_onecycle_schedule as cosine_onecycle_schedule
 from gradtx.schedules.cycles import linear_onecycle_schedule as linear_onecycle_schedule
@@ -12,6 +13,8 @@ from gradtx.schedules.decay import step_lr as step_lr
 from gradtx.schedules.join import join_schedules as join_schedules
 from gradtx.schedules.piecewise import piecewise_constant_schedule as piecewise_constant_schedule
 from gradtx.schedules.piecewise import piecewise_interpolate_schedule as piecewise_interpolate_schedule
+from gradtx.schedules.stateful import StatefulSchedule as StatefulSchedule
+from gradtx.schedules.stateful import WrappedSchedule as WrappedSchedule
 from gradtx.schedules.warmup import warmup_constant_schedule as warmup_constant_schedule
 from gradtx.schedules.warmup import warmup_cosine_decay_schedule as warmup_cosine_decay_schedule
 from gradtx.schedules.warmup import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule

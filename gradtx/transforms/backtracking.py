@@ -5,6 +5,7 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.core import errors
 from gradtx.core.numerics import cast, scale_tree
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
@@ -89,7 +90,8 @@ def scale_by_backtracking_linesearch(
 
     def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
         dtype = state.learning_rate.dtype
-        line = Line(value_fn, extra, params, updates, dtype)
+        errors.check_scalar("scale_by_backtracking_linesearch", "value", value)
+        line = Line("scale_by_backtracking_linesearch", value_fn, extra, params, updates, dtype)
         start, grad = jnp.asarray(value, dtype), line.wide(grad)
         slope = line.slope(grad)
 

@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, global_norm, rms, scale_tree, sqrt
+from gradtx.core.numerics import abs_sq, bounding_factor, global_norm, rms, scale_tree, sqrt
 from gradtx.core.transformation import EmptyState, init_empty_state, leafwise, treewise
-from gradtx.core.types import NonNegative, Positive, Static
+from gradtx.core.types import Array, NonNegative, Positive, Scalar, Static
 
 
 @leafwise()
@@ -35,10 +35,7 @@ def clip_by_global_norm(max_norm: NonNegative):
     """
 
     def update(updates, state):
-        size = global_norm(updates)
-        within = size <= max_norm
-        factor = jnp.where(within, 1, max_norm / jnp.where(within, 1, size))
-        return scale_tree(updates, factor), state
+        return scale_tree(updates, bounding_factor(global_norm(updates), max_norm)), state
 
     return init_empty_state, update
 
@@ -83,16 +80,41 @@ def adaptive_grad_clip(
     arXiv:2102.06171.
     """
 
-    def unit_norm(x):
-        return sqrt(jnp.sum(abs_sq(x), axis=_unit_axes(x) if axis is None else axis, keepdims=True))
-
     def update(grad, param):
-        grad_norm = unit_norm(grad)
-        max_norm = clipping * jnp.maximum(unit_norm(param), eps)
-        clipped = grad * (max_norm / jnp.maximum(grad_norm, 1e-6))
-        return jnp.where(grad_norm < max_norm, grad, clipped)
+        max_norm = clipping * jnp.maximum(_unit_norm(param, axis), eps)
+        return unitwise_clip(_unit_norm(grad, axis), max_norm, grad)
 
     return update
+
+
+def unitwise_norm(x: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """The Euclidean norm of each unit of a tensor (one output of a layer), in the tensor's shape.
+
+    Args:
+        x: the tensor.
+        axis: the axes that a unit spans. Default: as in `adaptive_grad_clip`.
+
+    Raises:
+        ValueError: for a tensor of more than 5 dimensions without `axis`.
+    """
+    return jnp.broadcast_to(_unit_norm(x, axis), x.shape)
+
+
+def _unit_norm(x: Array, axis: int | tuple[int, ...] | None) -> Array:
+    axes = _unit_axes(x) if axis is None else axis
+    return sqrt(jnp.sum(abs_sq(x), axis=axes, keepdims=True))
+
+
+def unitwise_clip(g_norm: Array, max_norm: Array, grad: Array, div_eps: Scalar = 1e-6) -> Array:
+    """The gradient where its norm is below max_norm, and otherwise scaled to it: g·max_norm / ‖g‖.
+
+    Args:
+        g_norm: the norm of each unit, as `unitwise_norm` gives it.
+        max_norm: the largest norm of each, in a shape that broadcasts with it.
+        grad: the gradient.
+        div_eps: lower bound of the divisor.
+    """
+    return jnp.where(g_norm < max_norm, grad, grad * (max_norm / jnp.maximum(g_norm, div_eps)))
 
 
 def _unit_axes(x) -> tuple[int, ...]:

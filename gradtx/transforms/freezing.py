@@ -1,7 +1,7 @@
 """Freezing: parameters that keep their values."""
 
-from gradtx.core.select import as_tree, select
-from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.select import as_tree, select_mask
+from gradtx.core.transformation import GradientTransformation, check_transformation, recipe
 from gradtx.core.types import Params, Selector
 from gradtx.transforms.scaling import set_to_zero
 from gradtx.wrappers.masking import masked, partition
@@ -46,8 +46,10 @@ def selective_transform(
         0.0 -0.5
     """
 
+    check_transformation("selective_transform", "optimizer", optimizer)
+
     def labels(params: Params) -> Params:
-        frozen = select("selective_transform", "freeze_mask", freeze_mask, params)
+        frozen = select_mask("selective_transform", "freeze_mask", freeze_mask, params)
         return as_tree(["freeze" if one else "train" for one in frozen], params)
 
     return partition({"train": optimizer, "freeze": set_to_zero()}, labels)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, decay_towards, norm, sqrt
+from gradtx.core.numerics import abs_sq, decay_towards, norm, real_dtype, sqrt
 from gradtx.core.transformation import leafwise
 from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Scalar
 from gradtx.transforms.decay import WeightDecaySchedule
@@ -47,7 +47,7 @@ def scale_by_novograd(
     """
 
     def init(param):
-        return dict(mu=jnp.zeros_like(param, dtype=mu_dtype), nu=jnp.zeros([], param.real.dtype))
+        return dict(mu=jnp.zeros_like(param, dtype=mu_dtype), nu=jnp.zeros([], real_dtype(param)))
 
     def update(grad, param, mu, nu, step):
         square = jnp.sum(abs_sq(grad))
@@ -77,17 +77,17 @@ def fromage_step(learning_rate: Number):
 
 
 @leafwise(counted=WeightDecaySchedule)
-def fromage_shrinkage(learning_rate: Number):
-    """Add (cos θ − 1)·p to the updates, where tan θ = learning_rate: back to the sphere.
+def fromage_shrinkage(tangent: Number):
+    """Add (cos θ − 1)·p to the updates, where tan θ = tangent: back to the sphere.
 
     Args:
-        learning_rate: the length of the step along the tangent, relative to the param.
+        tangent: the learning rate of `fromage_step`.
     """
 
     def update(grad, param):
-        cosine = _cosine(learning_rate)
-        # cos θ − 1 without the difference, of which small learning rates leave no digits in float32.
-        return grad - (learning_rate * cosine) ** 2 / (1 + cosine) * param
+        cosine = _cosine(tangent)
+        # cos θ − 1 without the difference, of which small angles leave no digits in float32.
+        return grad - (tangent * cosine) ** 2 / (1 + cosine) * param
 
     return update
 
@@ -125,7 +125,7 @@ def scale_by_distance_over_gradients(
 
     def init(param):
         start = jnp.asarray(param, dtype=param_dtype)
-        squares = jnp.zeros(1, param.real.dtype)
+        squares = jnp.zeros(1, real_dtype(param))
         return dict(max_dist=reps_rel * (1 + norm(param)), grad_sum_of_squares=squares, init_params=start)
 
     def update(grad, param, max_dist, grad_sum_of_squares, init_params):

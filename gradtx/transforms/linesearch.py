@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gradtx.core import errors
 from gradtx.core.errors import is_none
 from gradtx.core.numerics import cast
 from gradtx.core.rows import is_traced
@@ -20,6 +21,7 @@ class Line:
     """The objective along params + t·updates.
 
     Args:
+        name: the line search, for errors.
         value_fn: the objective, a real scalar.
         extra: the extra arguments of `update`; the objective is given those that it names, or all if it
             takes any.
@@ -28,11 +30,23 @@ class Line:
     """
 
     def __init__(
-        self, value_fn: ValueFn, extra: Mapping[str, Any], params: Params, updates: Updates, dtype: Any
+        self,
+        name: str,
+        value_fn: ValueFn,
+        extra: Mapping[str, Any],
+        params: Params,
+        updates: Updates,
+        dtype: Any,
     ):
+        errors.check_callable(name, "value_fn", value_fn)
         named = inspect.signature(value_fn).parameters
         takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in named.values())
+        self._name = name
         self._given = {name: x for name, x in extra.items() if takes_any or name in named}
+        for argument in list(named.values())[1:]:
+            named_only = argument.kind in (argument.POSITIONAL_OR_KEYWORD, argument.KEYWORD_ONLY)
+            if named_only and argument.default is argument.empty and argument.name not in self._given:
+                raise errors.needs(f"{name}: value_fn", argument.name)
         self._value_fn, self._params, self._updates, self._dtype = value_fn, params, updates, dtype
 
     def value(self, t: Scalar) -> Array:
@@ -58,12 +72,14 @@ class Line:
         value = jnp.asarray(value)
         if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
             raise TypeError(
-                f"value_fn must return a real scalar; it returned {value.dtype} of shape {value.shape}"
+                f"{self._name}: value_fn must return a real scalar; it returned {value.dtype} of shape "
+                f"{value.shape}"
             )
         return value.astype(self._dtype)
 
     def wide(self, grad: Updates) -> Updates:
         """A gradient as a state keeps it: in at least float32, 0 where there is none."""
+        errors.check_alike(self._name, "the tensors of grad", grad, "params", self._params)
         return widened(grad, self._params)
 
     def slope(self, grad: Updates) -> Array:

@@ -1,11 +1,14 @@
 """Monitoring: measurements of updates on their way through a chain, kept in the state."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import keystr
 
+from gradtx.core import errors
 from gradtx.core.numerics import at_least_float32, cast
 from gradtx.core.transformation import EmptyState, GradientTransformation, treewise
 from gradtx.core.types import Array, Decay, Params, State, Updates
@@ -14,8 +17,9 @@ from gradtx.transforms.momentum import ema
 
 P = ParamSpec("P")
 
-Measure = Callable[[Updates], Any]
-"""A function of the updates: any tree of arrays, of one shape at every update."""
+Measure = Callable[..., Any]
+"""A function of the updates, and of what else it names: ``params``, or extra arguments of `update` such as
+``value``. It returns any tree of arrays, of one shape at every update."""
 
 
 class SnapshotState(NamedTuple):
@@ -40,7 +44,13 @@ def snapshot(measure_name: str, measure: Measure):
 
     Args:
         measure_name: where the measurement is found: ``gradtx.tree.get(state, measure_name)``.
-        measure: a function of the updates, of the tensors in at least float32.
+        measure: a function of the updates, of the tensors in at least float32. It may name what else it
+            needs: ``params``, or an extra argument of `update`, as in ``lambda updates, value: value``. At
+            `init` such an argument is its default, or else a scalar 0.
+
+    Raises:
+        TypeError: at `update`, without something that the measure names.
+        ValueError: for a measurement of another structure or shape than at `init`.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -51,11 +61,15 @@ def snapshot(measure_name: str, measure: Measure):
         5.0
     """
 
-    def init(params):
-        return SnapshotState({measure_name: measure(_wide(params))})
+    _check_measure("snapshot", "measure", measure)
 
-    def update(updates, state):
-        return updates, SnapshotState(_noted(state.measurement, {measure_name: measure(updates)}))
+    def init(params):
+        found = _measured("snapshot", measure, _wide(params), params, _at_start(measure))
+        return SnapshotState({measure_name: found})
+
+    def update(updates, state, params=None, **extra):
+        found = _measured("snapshot", measure, updates, params, extra)
+        return updates, SnapshotState(_noted("snapshot", state.measurement, {measure_name: found}))
 
     return init, update
 
@@ -65,52 +79,106 @@ def monitor(measures: Mapping[str, Any]):
     """Take several measurements of the updates at this place of a chain; they pass unchanged.
 
     Args:
-        measures: by name a function of the updates, a `measure_with_ema`, or a transformation, whose
-            measurement is what it makes of the updates; it may need params, but no extra arguments.
+        measures: by name a function of the updates, and of what else it names, as in `snapshot`; a
+            `measure_with_ema`; or a transformation, whose measurement is what it makes of the updates.
             ``gradtx.tree.get(state, name)`` finds each.
 
     Raises:
-        TypeError: for a measure that is none of these.
+        TypeError: for a measure that is none of these, and, at `update`, without something that a
+            measure names.
+        ValueError: for a measurement of another structure or shape than at `init`.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
         >>> average = gradtx.measure_with_ema(gradtx.global_norm, 0.9)
-        >>> tx = gradtx.monitor({"norm": gradtx.global_norm, "average": average})
+        >>> loss = lambda updates, value: value
+        >>> tx = gradtx.monitor({"norm": gradtx.global_norm, "average": average, "loss": loss})
         >>> state = tx.init({"w": jnp.zeros(2)})
         >>> for size in (1.0, 2.0):
-        ...     _, state = tx.update({"w": jnp.array([0.0, size])}, state)
-        >>> print(state.measurements["norm"], state.measurements["average"])
-        2.0 1.5263158
+        ...     _, state = tx.update({"w": jnp.array([0.0, size])}, state, value=10 * size)
+        >>> print(*(state.measurements[name] for name in ("norm", "average", "loss")))
+        2.0 1.5263158 20.0
     """
+    if not isinstance(measures, Mapping):
+        raise TypeError(f"monitor: measures must be a dict by name, got {measures!r}")
     stateful = {name: _stateful(name, measure) for name, measure in measures.items()}
 
     def init(params):
         states = tuple(measure.init(params) for measure in stateful.values())
-        measurements, _ = measured(jax.tree.map(jnp.zeros_like, _wide(params)), states, params, {})
+        still = jax.tree.map(jnp.zeros_like, _wide(params))
+        extras = [_at_start(measure) for measure in measures.values()]
+        measurements, _ = measured(still, states, params, extras)
         return MonitorState(measurements, states)
 
-    def measured(updates, states, params, extra):
+    def measured(updates, states, params, extras):
         pairs = [
             measure.update(updates, state, params, **extra)
-            for measure, state in zip(stateful.values(), states, strict=True)
+            for measure, state, extra in zip(stateful.values(), states, extras, strict=True)
         ]
         measurements = {name: found for name, (found, _) in zip(stateful, pairs, strict=True)}
         return measurements, tuple(state for _, state in pairs)
 
     def update(updates, state, params=None, **extra):
-        measurements, states = measured(updates, state.measure_states, params, extra)
-        return updates, MonitorState(_noted(state.measurements, measurements), states)
+        measurements, states = measured(updates, state.measure_states, params, [extra] * len(stateful))
+        return updates, MonitorState(_noted("monitor", state.measurements, measurements), states)
 
     return init, update
 
 
-def _noted(old: Any, new: Any) -> Any:
+def _named(measure: Measure) -> dict[str, bool]:
+    """What a measure names besides the updates, and whether it can do without."""
+    try:
+        parameters = list(inspect.signature(measure).parameters.values())[1:]
+    except ValueError:  # some functions written in C have no signature
+        return {}
+    given_by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: p.default is not p.empty for p in parameters if p.kind in given_by_name}
+
+
+def _measured(
+    who: str, measure: Measure, updates: Updates, params: Params | None, extra: Mapping[str, Any]
+) -> Any:
+    """The measurement, by a function that is given what it names."""
+    known = {name: x for name, x in {**extra, "params": params}.items() if x is not None}
+    named = _named(measure)
+    for name, optional in named.items():
+        if name not in known and not optional:
+            raise errors.needs(who, name)
+    return measure(updates, **{name: known[name] for name in named if name in known})
+
+
+def _at_start(measure: Any) -> dict[str, Any]:
+    """Extra arguments for `init`, which is given none."""
+    if isinstance(measure, GradientTransformation):
+        needed = list(measure.plan.needs)
+    else:
+        measure = measure.arguments["measure"] if isinstance(measure, Measurement) else measure
+        needed = [name for name, optional in _named(measure).items() if not optional]
+    return {name: jnp.zeros([]) for name in needed if name != "params"}
+
+
+def _noted(who: str, old: Any, new: Any) -> Any:
     """The new measurements; where a tensor had no update, the old."""
-    return jax.tree.map(lambda before, now: before if now is None else now, old, new)
+    befores, treedef = jax.tree_util.tree_flatten_with_path(old, is_leaf=errors.is_none)
+    nows, found = jax.tree.flatten(new, is_leaf=errors.is_none)
+    if found != treedef:
+        raise errors.another_structure(who, "measurements", new, "those at init", old)
+    for (path, before), now in zip(befores, nows, strict=True):
+        if now is not None and jnp.shape(now) != jnp.shape(before):
+            raise ValueError(
+                f"{who}: {keystr(path)} has shape {jnp.shape(now)}, and had {jnp.shape(before)} at init: "
+                "measurements keep their shape; give an argument that is no scalar a default of its shape"
+            )
+    pairs = zip(befores, nows, strict=True)
+    return treedef.unflatten([before if now is None else now for (_, before), now in pairs])
 
 
 class Measurement(Value):
     """A measurement with a state, for `monitor`; no transformation, for it does not return updates."""
+
+    def validate(self) -> None:
+        """Raise if the arguments do not fit together."""
+        self.factory.body(**self.arguments)
 
     def init(self, params: Params) -> State:
         """The state before the first measurement."""
@@ -120,8 +188,7 @@ class Measurement(Value):
         self, updates: Updates, state: State, params: Params | None = None, **extra: Any
     ) -> tuple[Any, State]:
         """The measurement and the next state."""
-        del params, extra
-        return self.factory.body(**self.arguments)[1](updates, state)
+        return self.factory.body(**self.arguments)[1](updates, state, params, **extra)
 
 
 def _recorded(body: Callable[P, Any]) -> Callable[P, Measurement]:
@@ -135,19 +202,32 @@ def measure_with_ema(
     """The exponential moving average of a measurement, for `monitor`.
 
     Args:
-        measure: a function of the updates; bools are averaged as 0 and 1.
+        measure: a function of the updates, and of what else it names, as in `snapshot`; bools are
+            averaged as 0 and 1.
         decay, debias, accumulator_dtype: as in `ema`.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> large = gradtx.measure_with_ema(lambda updates: gradtx.global_norm(updates) > 1.0, 0.5)
+        >>> tx = gradtx.monitor({"large": large})
+        >>> state = tx.init({"w": jnp.zeros(1)})
+        >>> for size in (2.0, 0.5):
+        ...     _, state = tx.update({"w": jnp.array([size])}, state)
+        >>> print(state.measurements["large"])
+        0.33333334
     """
+    _check_measure("measure_with_ema", "measure", measure)
     average = ema(decay, debias, accumulator_dtype)
 
-    def measured(updates):
-        return jax.tree.map(lambda x: cast(jnp.asarray(x), _inexact(x)), measure(updates))
+    def measured(updates, params, extra):
+        found = _measured("measure_with_ema", measure, updates, params, extra)
+        return jax.tree.map(lambda x: cast(jnp.asarray(x), _inexact(x)), found)
 
     def init(params):
-        return EmptyState(), average.init(measured(_wide(params)))
+        return EmptyState(), average.init(measured(_wide(params), params, _at_start(measure)))
 
-    def update(updates, state):
-        measurement, inner_state = average.update(measured(updates), state[1])
+    def update(updates, state, params=None, **extra):
+        measurement, inner_state = average.update(measured(updates, params, extra), state[1])
         return measurement, (state[0], inner_state)
 
     return init, update
@@ -156,15 +236,17 @@ def measure_with_ema(
 def _stateful(name: str, measure: Any) -> Any:
     if isinstance(measure, Measurement | GradientTransformation):
         return measure
+    _check_measure("monitor", repr(name), measure, ", a measure_with_ema(...) or a transformation")
+    return _Stateless(f"monitor: {name!r}", measure)
+
+
+def _check_measure(who: str, what: str, measure: Any, others: str = "") -> None:
     if not callable(measure) or hasattr(measure, "factory"):
-        raise TypeError(
-            f"monitor: {name!r} must be a function of the updates, a measure_with_ema(...) or a "
-            f"transformation, got {measure!r}"
-        )
-    return _Stateless(measure)
+        raise TypeError(f"{who}: {what} must be a function of the updates{others}, got {measure!r}")
 
 
 class _Stateless(NamedTuple):
+    who: str
     measure: Measure
 
     def init(self, params: Params) -> EmptyState:
@@ -172,8 +254,7 @@ class _Stateless(NamedTuple):
         return EmptyState()
 
     def update(self, updates: Updates, state: State, params: Any = None, **extra: Any) -> tuple[Any, State]:
-        del params, extra
-        return self.measure(updates), state
+        return _measured(self.who, self.measure, updates, params, extra), state
 
 
 def _inexact(x: Array) -> Any:

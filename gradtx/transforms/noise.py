@@ -4,10 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from gradtx.core.numerics import random_normal_like, safe_increment
+from gradtx.core.numerics import safe_increment
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, NonNegative, Number
+from gradtx.tree.keys import random_like
 
 
 class AddNoiseState(NamedTuple):
@@ -31,21 +33,25 @@ def add_noise(eta: NonNegative, gamma: Number, key: Array | int = 0):
     """
 
     def init(params):
-        return AddNoiseState(jnp.zeros([], jnp.int32), as_key(key))
+        return AddNoiseState(jnp.zeros([], jnp.int32), as_key("add_noise", "key", key))
 
     def update(updates, state):
         count = safe_increment(state.count)
         deviation = jnp.sqrt(eta / count**gamma)
         rng_key, sample_key = jax.random.split(state.rng_key)
-        noise = random_normal_like(sample_key, updates)
+        noise = random_like(sample_key, updates)
         noisy = jax.tree.map(lambda g, n: g + deviation.astype(g.real.dtype) * n, updates, noise)
         return noisy, AddNoiseState(count, rng_key)
 
     return init, update
 
 
-def as_key(key: Array | int) -> Array:
+def as_key(name: str, what: str, key: Array | int) -> Array:
     """The JAX key of this seed, or a copy of the key."""
     is_key = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not is_key and not (isinstance(key, int) or np.ndim(key) == 0 and hasattr(key, "dtype")):
+        raise TypeError(
+            f"{name}: {what} must be a seed, an integer, or a JAX key, jax.random.key(0); got {key!r}"
+        )
     # A copy, for a state must own its buffers.
     return jnp.copy(key) if is_key else jax.random.key(key)

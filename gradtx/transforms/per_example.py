@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
-from gradtx.core.numerics import at_least_float32, cast, global_norm
+from gradtx.core.numerics import at_least_float32, bounding_factor, cast, global_norm
 from gradtx.core.types import Array, Scalar, Updates
 
 
@@ -44,7 +44,7 @@ def per_example_global_norm_clip(grads: Updates, l2_norm_clip: Scalar) -> tuple[
     wide = jax.tree.map(lambda g: cast(jnp.asarray(g), at_least_float32(jnp.result_type(g))), grads)
     norms = jax.vmap(global_norm)(wide)
     clipped = jnp.logical_not(norms <= l2_norm_clip)
-    factors = jnp.where(clipped, l2_norm_clip / jnp.where(clipped, norms, 1), 1)
+    factors = bounding_factor(norms, l2_norm_clip)
     total = jax.tree.map(lambda g: jnp.tensordot(factors.astype(g.real.dtype), g, axes=1), wide)
     return total, jnp.sum(clipped, dtype=jnp.int32)
 

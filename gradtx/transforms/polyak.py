@@ -4,6 +4,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
+from gradtx.core.errors import check_scalar
 from gradtx.core.numerics import global_norm, scale_tree
 from gradtx.core.transformation import EmptyState, init_empty_state, treewise
 from gradtx.core.types import NonNegative, Number
@@ -39,6 +40,7 @@ def scale_by_polyak(
         raise ValueError(f"scale_by_polyak: variant must be sps or sps+, got {variant!r}")
 
     def update(updates, state, params=None, *, value):
+        check_scalar("scale_by_polyak", "value", value)
         square = global_norm(updates) ** 2 + eps
         gap = jnp.asarray(value - f_min).astype(square.dtype)
         gap = jnp.maximum(gap, 0) if variant == "sps+" else gap

@@ -100,6 +100,9 @@ def scale_by_lbfgs(memory_size: Static[Rows] = 10, scale_init_precond: bool = Tr
     Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
     """
 
+    if not isinstance(memory_size, int):
+        raise ValueError(f"scale_by_lbfgs: memory_size must be a whole number, got {memory_size!r}")
+
     def init(params):
         def ring(x):
             return jnp.broadcast_to(jnp.zeros_like(x), (memory_size, *jnp.shape(x)))

@@ -53,7 +53,7 @@ def scale(step_size: Number):
 
 
 @leafwise(counted=ScaleByScheduleState)
-def scale_by_learning_rate(learning_rate: Number | None, *, flip_sign: bool = True):
+def scale_by_learning_rate(learning_rate: Number | None = None, *, flip_sign: bool = True):
     """Multiply updates by −learning_rate: the last stage of an optimizer that descends.
 
     Args:

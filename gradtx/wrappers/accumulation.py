@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.core.errors import is_none
+from gradtx.core.errors import check_alike, is_none
 from gradtx.core.numerics import at_least_float32, safe_increment
-from gradtx.core.transformation import GradientTransformation, treewise
+from gradtx.core.transformation import GradientTransformation, Treewise
 from gradtx.core.types import Array, Positive, State, Static, Updates
+from gradtx.core.value import register
+
+P = ParamSpec("P")
 
 
 class MultiStepsState(NamedTuple):
@@ -31,7 +34,28 @@ class MultiStepsState(NamedTuple):
     skip_state: Any = ()
 
 
-@treewise(state=MultiStepsState)
+class Accumulating(Treewise):
+    """What `MultiSteps` returns: a transformation that can be asked whether it has just made a step."""
+
+    @property
+    def inner_opt(self) -> GradientTransformation:
+        """The optimizer that it accumulates for."""
+        return self.arguments["inner"]
+
+    def gradient_transformation(self) -> "Accumulating":
+        """Itself, which is a transformation already."""
+        return self
+
+    def has_updated(self, state: MultiStepsState) -> Array:
+        """Whether the update that returned this state made a step of the optimizer, a bool scalar."""
+        return jnp.logical_and(state.mini_step == 0, state.gradient_step > 0)
+
+
+def _accumulating(body: Callable[P, Any]) -> Callable[P, Accumulating]:
+    return register(body, Accumulating, state=MultiStepsState, inner_states=None)
+
+
+@_accumulating
 def MultiSteps(
     inner: GradientTransformation,
     every_k_schedule: Static[Positive],
@@ -53,7 +77,8 @@ def MultiSteps(
         accumulator_dtype: dtype of the accumulated gradient. Default: the params', at least float32.
 
     Raises:
-        ValueError: for a k below 1.
+        TypeError: if `should_skip_update_fn` returns no pair.
+        ValueError: for a k below 1, and at `update` for gradients unlike those accumulated.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -70,7 +95,13 @@ def MultiSteps(
         raise ValueError(f"MultiSteps: every_k_schedule must be a whole number, got {every_k_schedule!r}")
     k_at: Any = every_k_schedule if callable(every_k_schedule) else lambda gradient_step: every_k_schedule
 
-    verdict = should_skip_update_fn or (lambda updates, gradient_step, params: (False, ()))
+    def verdict(updates, gradient_step, params):
+        found = (
+            should_skip_update_fn(updates, gradient_step, params) if should_skip_update_fn else (False, ())
+        )
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TypeError(f"MultiSteps: should_skip_update_fn must return (skip, info), got {found!r}")
+        return found
 
     def init(params):
         zero = jnp.zeros([], jnp.int32)
@@ -103,6 +134,7 @@ def MultiSteps(
         skipped, skip_state = verdict(updates, state.gradient_step, params)
         total, acc = updates, ()
         if not at_once:
+            check_alike("MultiSteps", "updates", updates, "the state's acc_grads", state.acc_grads)
             add = partial(added, n=state.mini_step)
             total = jax.tree.map(add, updates, state.acc_grads, is_leaf=is_none)
         last = at_once or state.mini_step >= k_at(state.gradient_step) - 1

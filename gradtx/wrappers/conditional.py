@@ -1,18 +1,22 @@
 """Conditions: transformations that run at some steps only."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
+from gradtx.core.errors import check_callable
 from gradtx.core.numerics import safe_increment
 from gradtx.core.transformation import GradientTransformation, treewise
-from gradtx.core.types import Array, State, UpdateFn
+from gradtx.core.types import Array, State, TransformUpdateFn
 from gradtx.wrappers.accumulation import cond
 
-Condition = Callable[..., Any]
-"""A function of the step, 0 at the first update, and perhaps of extra arguments: whether to run."""
+
+class ConditionFn(Protocol):
+    """``f(step, **extra) -> bool``: whether to run at a step, 0 at the first update."""
+
+    def __call__(self, step: Array, /, **extra: Any) -> Any: ...
 
 
 class ConditionallyTransformState(NamedTuple):
@@ -30,12 +34,14 @@ class ConditionallyMaskState(NamedTuple):
 
 
 def _when(
+    name: str,
     inner: GradientTransformation,
-    should_transform_fn: Condition,
+    should_transform_fn: ConditionFn,
     forward_extra_args: bool,
     otherwise: Callable[[Any], Any],
-) -> UpdateFn:
+) -> TransformUpdateFn:
     """The update of `inner` where the condition holds, `otherwise` of the updates where not."""
+    check_callable(name, "should_transform_fn", should_transform_fn)
 
     def update(updates, state, params=None, **extra):
         def run(updates, inner_state):
@@ -54,7 +60,7 @@ def _when(
 
 @treewise(state=ConditionallyTransformState)
 def conditionally_transform(
-    inner: GradientTransformation, should_transform_fn: Condition, forward_extra_args: bool = False
+    inner: GradientTransformation, should_transform_fn: ConditionFn, forward_extra_args: bool = False
 ):
     """Run a transformation at some steps; at the others updates pass unchanged.
 
@@ -70,12 +76,14 @@ def conditionally_transform(
     def init(params):
         return ConditionallyTransformState(inner.init(params), jnp.zeros([], jnp.int32))
 
-    return init, _when(inner, should_transform_fn, forward_extra_args, lambda grad: grad)
+    return init, _when(
+        "conditionally_transform", inner, should_transform_fn, forward_extra_args, lambda grad: grad
+    )
 
 
 @treewise(state=ConditionallyMaskState)
 def conditionally_mask(
-    inner: GradientTransformation, should_transform_fn: Condition, forward_extra_args: bool = False
+    inner: GradientTransformation, should_transform_fn: ConditionFn, forward_extra_args: bool = False
 ):
     """Run a transformation at some steps; at the others updates are 0.
 
@@ -91,4 +99,4 @@ def conditionally_mask(
     def init(params):
         return ConditionallyMaskState(jnp.zeros([], jnp.int32), inner.init(params))
 
-    return init, _when(inner, should_transform_fn, forward_extra_args, jnp.zeros_like)
+    return init, _when("conditionally_mask", inner, should_transform_fn, forward_extra_args, jnp.zeros_like)

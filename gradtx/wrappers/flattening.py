@@ -22,10 +22,13 @@ def flatten(inner: GradientTransformation):
 
     The state is of the whole vector. Where an update is None the vector has zeros, so for that param
     too the moments decay, as with a gradient of 0; the returned update is None and the param stays.
-    Such updates need the params, for the number of the zeros.
+    Such updates need the params, for the number of the zeros, unless there is no param either.
 
     Args:
         inner: the transformation.
+
+    Raises:
+        TypeError: at `update` without params, where an update is None and its param is not.
     """
 
     def init(params):
@@ -39,7 +42,17 @@ def flatten(inner: GradientTransformation):
             for grad, param in zip(leaves, beside, strict=True)
         ]
         flat_params = None if params is None else _vector(beside)
-        new, state = inner.update(_vector(filled), state, flat_params, **extra)
+        try:
+            new, state = inner.update(_vector(filled), state, flat_params, **extra)
+        except (TypeError, ValueError) as error:
+            absent = [path for path, grad in errors.paths(updates).items() if grad is None]
+            if params is not None or not absent:
+                raise
+            # A vector that lacks zeros does not fit the state.
+            raise errors.NotGiven(
+                f"flatten needs params for the number of zeros at {absent[0]}, where the update is None: "
+                "call update(grads, state, params)"
+            ) from error
         pieces = [
             None if grad is None else piece for grad, piece in zip(leaves, _split(new, filled), strict=True)
         ]

@@ -36,9 +36,11 @@ def groups(
             or None to freeze: such params get updates of 0 and have no state. The first pattern that
             matches decides; params that none matches keep the optimizer's own numbers.
         labels: instead of patterns, the key in `overrides` for each param: a function of ``(path, leaf)``
-            or of the whole params, a tree, or ``{pattern: key}``.
+            or of the whole params, a tree, or ``{pattern: key}``. A param with another label keeps the
+            optimizer's own numbers.
 
     Raises:
+        TypeError: for overrides that are no dicts of numbers.
         ValueError: for a number that no stage has or several have, for one of a stage that looks across
             tensors, for an override that changes the state, and, at `init`, for a pattern that matches
             no path.
@@ -53,6 +55,7 @@ def groups(
         >>> state[0].mu
         {'embedding': {'table': MaskedNode()}, 'out': {'bias': Array([0., 0.], dtype=float32)}}
     """
+    _check_overrides(overrides)
     live_overrides = {key: changes for key, changes in overrides.items() if changes is not None}
     keys = list(live_overrides)
     variants = [inner, *(overridden(inner, key, changes) for key, changes in live_overrides.items())]
@@ -82,6 +85,14 @@ def groups(
 
 
 _OWN: Mapping[str, Any] = {}
+
+
+def _check_overrides(overrides: Any) -> None:
+    if not isinstance(overrides, Mapping):
+        raise TypeError(f"groups: overrides must be a dict by path pattern, got {overrides!r}")
+    for key, changes in overrides.items():
+        if changes is not None and not isinstance(changes, Mapping):
+            raise TypeError(f"groups: {key!r}: must be a dict of numbers, or None to freeze, got {changes!r}")
 
 
 def overridden(inner: GradientTransformation, key: Any, changes: Mapping[str, Any]) -> GradientTransformation:

@@ -8,14 +8,9 @@ import jax.numpy as jnp
 
 from gradtx.core.numerics import at_least_float32, safe_increment
 from gradtx.core.transformation import GradientTransformation, InnerStates, recipe, treewise
-from gradtx.core.types import Array, State
+from gradtx.core.types import Array, Scalar, State
 from gradtx.core.value import Factory, factory_of
-
-
-class WrappedScheduleState(NamedTuple):
-    """count: int32 scalar, updates so far."""
-
-    count: Array
+from gradtx.schedules.stateful import StatefulSchedule, WrappedSchedule
 
 
 class InjectStatefulHyperparamsState(NamedTuple):
@@ -23,14 +18,23 @@ class InjectStatefulHyperparamsState(NamedTuple):
 
     count: int32 scalar, updates so far;
     hyperparams: each number by name, as used in the last update;
-    hyperparams_states: the count of each scheduled one;
+    hyperparams_states: of each scheduled one, the count, or what its `StatefulSchedule` keeps;
     inner_state: the state of the wrapped transformation.
     """
 
     count: Array
     hyperparams: dict[str, Array]
-    hyperparams_states: dict[str, WrappedScheduleState]
+    hyperparams_states: dict[str, Any]
     inner_state: State
+
+
+def _with_state(schedule: Callable[..., Any]) -> StatefulSchedule:
+    return schedule if isinstance(schedule, StatefulSchedule) else WrappedSchedule(schedule)
+
+
+def _first(schedule: Callable[..., Any]) -> Scalar:
+    stateful = _with_state(schedule)
+    return stateful(stateful.init())
 
 
 def _with_numbers_of(arguments: Mapping[str, Any], state: State) -> InnerStates:
@@ -45,6 +49,7 @@ def _injected(
     schedules: Mapping[str, Callable[..., Any]],
 ):
     inner = inner_factory
+    stateful = {name: _with_state(schedule) for name, schedule in schedules.items()}
     candidates = {name: inner.arguments[name] for name in inner.arguments if name in inner.factory.numeric}
     fixed = {
         name: number
@@ -59,21 +64,21 @@ def _injected(
         return jnp.asarray(number, dtype=wanted if jnp.issubdtype(dtype, jnp.inexact) else dtype)
 
     def init(params):
-        zero = jnp.zeros([], jnp.int32)
-        states = {name: WrappedScheduleState(jnp.copy(zero)) for name in schedules}
-        scheduled = {name: schedule(zero) for name, schedule in schedules.items()}
+        states = {name: schedule.init() for name, schedule in stateful.items()}
+        scheduled = {name: schedule(states[name]) for name, schedule in stateful.items()}
         numbers = {name: in_state(number) for name, number in {**fixed, **scheduled}.items()}
-        return InjectStatefulHyperparamsState(zero, numbers, states, inner.bind(**numbers).init(params))
+        count, inner_state = jnp.zeros([], jnp.int32), inner.bind(**numbers).init(params)
+        return InjectStatefulHyperparamsState(count, numbers, states, inner_state)
 
     def update(updates, state, params=None, **extra):
         states = state.hyperparams_states
-        scheduled = {name: in_state(schedule(states[name].count)) for name, schedule in schedules.items()}
+        scheduled = {name: in_state(schedule(states[name], **extra)) for name, schedule in stateful.items()}
         numbers = {**state.hyperparams, **scheduled}
         updates, inner_state = inner.bind(**numbers).update(updates, state.inner_state, params, **extra)
         return updates, InjectStatefulHyperparamsState(
             safe_increment(state.count),
             numbers,
-            {name: one._replace(count=safe_increment(one.count)) for name, one in states.items()},
+            {name: schedule.update(states[name], **extra) for name, schedule in stateful.items()},
             inner_state,
         )
 
@@ -96,7 +101,8 @@ def inject_hyperparams(
             transformation itself.
         static_args: names of arguments that stay out of the state.
         hyperparam_dtype: dtype of the numbers in the state. Default: float32, or float64 with x64.
-        schedules: schedules of numbers by name. Those that the factory is called with come here too.
+        schedules: schedules of numbers by name, functions of the count or a `StatefulSchedule`. Those
+            that the factory is called with come here too.
 
     Returns:
         A factory with the arguments of `inner_factory`; for a transformation, the wrapped one. The
@@ -114,7 +120,7 @@ def inject_hyperparams(
     names = (static_args,) if isinstance(static_args, str) else tuple(static_args)
     if isinstance(inner_factory, GradientTransformation):
         own = inner_factory.schedules
-        numbers = {name: schedule(0) for name, schedule in own.items()}
+        numbers = {name: _first(schedule) for name, schedule in own.items()}
         return _injected(
             inner_factory.replace(**numbers), names, hyperparam_dtype, {**own, **(schedules or {})}
         )
@@ -126,7 +132,7 @@ def inject_hyperparams(
         # A plain function may compute with its numbers, so it is called with the first of each schedule.
         arguments = factory.signature.bind(*args, **kwargs).arguments
         own = {name: x for name, x in arguments.items() if name in factory.numeric and callable(x)}
-        inner = factory(**{**arguments, **{name: schedule(0) for name, schedule in own.items()}})
+        inner = factory(**{**arguments, **{name: _first(schedule) for name, schedule in own.items()}})
         return _injected(inner, names, hyperparam_dtype, own)
 
     return injected

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 
 from gradtx.core import errors
-from gradtx.core.select import map_labelled, select
-from gradtx.core.transformation import GradientTransformation, InnerStates, treewise
-from gradtx.core.types import Selector, State, UpdateFn
+from gradtx.core.select import map_labelled, select, select_mask
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
+from gradtx.core.types import Selector, State, TransformUpdateFn
 
 
 class MaskedNode(NamedTuple):
@@ -33,7 +33,7 @@ def merge(labels: list[Any], inside: Any, outside: Any) -> Any:
     return treedef.unflatten([a if label else b for label, a, b in zip(labels, within, leaves, strict=True)])
 
 
-def masked_update(inner: GradientTransformation, labels: list[Any], mask_extra: bool) -> UpdateFn:
+def masked_update(inner: GradientTransformation, labels: list[Any], mask_extra: bool) -> TransformUpdateFn:
     """The `update` of a transformation on the leaves whose label is true; its state is a `MaskedState`."""
 
     def update(updates, state, params=None, **extra):
@@ -60,14 +60,15 @@ def masked(inner: GradientTransformation, mask: Selector, *, mask_compatible_ext
             as well.
 
     Raises:
+        TypeError: at `init`, if the mask says something else than True or False.
         ValueError: at `init`, if a pattern matches no path, or the mask is a tree unlike the params.
     """
 
     def init(params):
-        return MaskedState(inner.init(keep(select("masked", "mask", mask, params), params)))
+        return MaskedState(inner.init(keep(select_mask("masked", "mask", mask, params), params)))
 
     def update(updates, state, params=None, **extra):
-        labels = select("masked", "mask", mask, updates if params is None else params)
+        labels = select_mask("masked", "mask", mask, updates if params is None else params)
         return masked_update(inner, labels, mask_compatible_extra_args)(updates, state, params, **extra)
 
     return init, update
@@ -107,6 +108,7 @@ def partition(
         mask_compatible_extra_args: as in `masked`.
 
     Raises:
+        TypeError: if there is no transformation for a label, but something else.
         ValueError: at `init`, if a label has no transformation or a pattern matches no path.
 
     Example:
@@ -119,6 +121,11 @@ def partition(
         >>> sorted(tx.init(params).inner_states)
         ['matrices', 'rest']
     """
+
+    if not isinstance(transforms, Mapping):
+        raise TypeError(f"partition: transforms must be a dict by label, got {transforms!r}")
+    for label, one in transforms.items():
+        check_transformation("partition", f"transforms[{label!r}]", one)
 
     def members(tree):
         labels = select("partition", "param_labels", param_labels, tree)

@@ -1,10 +1,24 @@
 """Gradients to leave out: verdicts for the argument `should_skip_update_fn` of `MultiSteps`."""
 
+from typing import Any, Protocol
+
 import jax
 import jax.numpy as jnp
 
 from gradtx.core.numerics import global_norm
 from gradtx.core.types import Array, Params, Scalar, Updates
+
+
+class ShouldSkipUpdateFunction(Protocol):
+    """``f(updates, gradient_step, params) -> (skip, info)``: whether to leave a gradient out, a bool scalar,
+    and what to keep in the state about it.
+
+    The step counts those of the optimizer; params are None if `update` was not given any.
+    """
+
+    def __call__(
+        self, updates: Updates, gradient_step: Array, params: Params | None, /
+    ) -> tuple[Array, Any]: ...
 
 
 def skip_not_finite(

@@ -740,6 +740,23 @@ def muon(beta=0.95, steps=5, eps=1e-8) -> Update:
     return update
 
 
+def galore(rank: int, gap: int, alpha: float, inner: Update) -> Update:
+    """Zhao et al. 2024, algorithm 1, projecting the longer side; `inner` is ρ."""
+    P, t = None, 0
+
+    def update(g, p):
+        nonlocal P, t
+        if t % gap == 0:
+            U, _, V = np.linalg.svd(g)
+            P = U[:, :rank] if g.shape[0] >= g.shape[1] else V[:rank].T
+        t += 1
+        if g.shape[0] >= g.shape[1]:
+            return alpha * P @ inner(P.T @ g, p)
+        return alpha * inner(g @ P, p) @ P.T
+
+    return update
+
+
 def momo(loss: float, lr=1.0, beta=0.9) -> Update:
     """Schaipp et al. 2023, algorithm 1, for one loss again and again, without weight decay."""
     d = f = gamma = None
@@ -785,6 +802,19 @@ def sam(lr: float, rho: float) -> Update:
             start = p
             return rho * g / np.linalg.norm(g)
         return start - lr * g - p
+
+    return update
+
+
+def opaque_sam(lr: float, rho: float, ascents: int) -> Update:
+    """The same in one update, for the sum of fourth powers, going uphill so many times."""
+
+    def update(g, p):
+        w = p
+        for _ in range(ascents):
+            w = w + rho * g / np.linalg.norm(g)
+            g = 4 * w**3
+        return -lr * g
 
     return update
 

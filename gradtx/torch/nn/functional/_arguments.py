@@ -4,7 +4,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from gradtx.core.numerics import at_least_float32, cast
@@ -58,23 +57,12 @@ def check_broadcasts_to(weight: Shape, shape: Shape) -> None:
         )
 
 
-def check_each(numbers: ArrayLike, allowed: Array, error: type[Exception], message: str) -> None:
-    """Raise with the first number that is not allowed; where numbers are traced, none can be seen."""
-    if not isinstance(allowed, Tracer) and not allowed.all():
-        raise error(message.format(np.asarray(numbers)[~np.asarray(allowed)][0]))
-
-
 def integers(target: ArrayLike, message: str) -> Array:
     """Labels in JAX's own integer dtype, whatever theirs is."""
     labels = jnp.asarray(target)
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise RuntimeError(message.format(labels.dtype))
     return labels.astype(int)
-
-
-def take_labels(x: Array, labels: Array, axis: int) -> Array:
-    """The entry of each label along the class axis, which disappears."""
-    return jnp.take_along_axis(x, jnp.expand_dims(labels, axis), axis).squeeze(axis)
 
 
 def clamp_min(x: Array, bound: float) -> Array:

@@ -8,7 +8,8 @@ from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.torch.nn.functional._arguments import EPSILON, check_broadcasts_to, check_each, widened
+from gradtx.losses.arguments import check_each
+from gradtx.torch.nn.functional._arguments import EPSILON, check_broadcasts_to, widened
 from gradtx.torch.nn.functional._reduction import reduced
 
 
@@ -41,7 +42,7 @@ def binary_cross_entropy(
     check_broadcasts_to(w.shape, x.shape)
     for name, numbers in (("input", x), ("target", y)):
         message = f"all elements of {name} should be between 0 and 1, not {{}}"
-        check_each(numbers, (numbers >= 0) & (numbers <= 1), RuntimeError, message)
+        check_each(numbers, (numbers >= 0) & (numbers <= 1), message, RuntimeError)
     return reduced(w * _bounded_cross_entropy(x, y), reduction, dtype)
 
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.torch.nn.functional._arguments import Shape, check_each, integers, take_labels, widened
+from gradtx.losses.arguments import check_each, take
+from gradtx.torch.nn.functional._arguments import Shape, integers, widened
 from gradtx.torch.nn.functional._reduction import reduced
 
 
@@ -103,7 +104,7 @@ def nll_loss(
 
 
 def _of_labels(log_q: Array, labels: "_Labels", axis: int) -> Array:
-    return jnp.where(labels.counts, -labels.weight * take_labels(log_q, labels.index, axis), 0)
+    return jnp.where(labels.counts, -labels.weight * take(log_q, labels.index, axis), 0)
 
 
 class _Labels(NamedTuple):
@@ -123,9 +124,8 @@ def _labels(target: ArrayLike, ignore_index: int, weight: Array, axis: int, shap
     labels = _one_per_sample(labels, shape)
     counts = labels != ignore_index
     known = (labels >= 0) & (labels < classes)
-    check_each(
-        labels, known | ~counts, IndexError, "Target {} is out of bounds." + f" There are {classes} classes"
-    )
+    message = f"Target {{}} is out of bounds. There are {classes} classes"
+    check_each(labels, known | ~counts, message, IndexError)
     index = jnp.where(known & counts, labels, 0)
     factor = jnp.where(counts, jnp.where(known, weight.reshape(classes)[index], jnp.nan), 0)
     return _Labels(index, counts, factor)

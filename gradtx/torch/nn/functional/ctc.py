@@ -10,7 +10,10 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.torch.nn.functional._arguments import check_each, integers, take_labels, widened
+from gradtx.losses.arguments import check_each, take
+from gradtx.losses.ctc import forward
+from gradtx.losses.logarithms import log_sum
+from gradtx.torch.nn.functional._arguments import integers, widened
 from gradtx.torch.nn.functional._reduction import check_reduction, reduced
 
 
@@ -75,7 +78,7 @@ def ctc_loss(
     _check_targets(labels, target_lengths)
     counts = jnp.arange(labels.shape[1]) < target_lengths[:, None]
     known = (labels >= 0) & (labels < classes) | ~counts
-    check_each(labels, known, IndexError, f"Target {{}} is out of bounds. There are {classes} classes")
+    check_each(labels, known, f"Target {{}} is out of bounds. There are {classes} classes", IndexError)
     # Before, between and after the labels there may be blanks.
     states = jnp.full((samples, 2 * labels.shape[1] + 1), blank)
     states = states.at[:, 1::2].set(jnp.where(counts & known, labels, blank))
@@ -118,38 +121,13 @@ _compiled_loss = jax.jit(_loss, static_argnums=0)
 
 
 def _negative_log_likelihood(log_q: Array, paths: _Paths) -> Array:
-    """By the forward recursion: alpha is the log-probability of all ways to be in a state by now."""
+    """By the forward recursion, from the last row of which the lengths pick the two ends of a way."""
     states, input_lengths, target_lengths = paths
-    emitted = jnp.take_along_axis(log_q, states[None], 2)
-    # A blank may be left out between two labels, unless they are the same.
-    may_skip = states != _shifted(states, 2, -1)
-
-    def advance(alpha: Array, now: tuple[Array, Array]) -> tuple[Array, None]:
-        time, log_p = now
-        skipped = jnp.where(may_skip, _shifted(alpha, 2, -jnp.inf), -jnp.inf)
-        reached = _log_sum(jnp.stack([alpha, _shifted(alpha, 1, -jnp.inf), skipped])) + log_p
-        return jnp.where((time < input_lengths)[:, None], reached, alpha), None
-
-    # Before the first time, the way is in the first blank: from there it goes on to it or to a label.
-    start = jnp.where(jnp.arange(states.shape[1]) == 0, 0, jnp.full(states.shape, -jnp.inf, log_q.dtype))
-    alpha, _ = jax.lax.scan(advance, start, (jnp.arange(len(log_q)), emitted))
-    in_blank = take_labels(alpha, 2 * target_lengths, 1)
-    in_label = take_labels(alpha, jnp.maximum(2 * target_lengths - 1, 0), 1)
+    alpha = forward(log_q, states, jnp.arange(len(log_q))[:, None] < input_lengths)[-1]
+    in_blank = take(alpha, 2 * target_lengths)
+    in_label = take(alpha, jnp.maximum(2 * target_lengths - 1, 0))
     in_label = jnp.where(target_lengths > 0, in_label, -jnp.inf)
-    return -_log_sum(jnp.stack([in_blank, in_label]))
-
-
-def _shifted(x: Array, by: int, fill: float) -> Array:
-    """Each row moved towards its end."""
-    return jnp.pad(x, ((0, 0), (by, 0)), constant_values=fill)[:, : x.shape[1]]
-
-
-def _log_sum(x: Array) -> Array:
-    """log Σ exp x along the first axis: −∞ with derivative 0 where all are −∞."""
-    highest = jax.lax.stop_gradient(jnp.max(x, 0))
-    highest = jnp.where(jnp.isfinite(highest), highest, 0)
-    total = jnp.sum(jnp.exp(x - highest), 0)
-    return jnp.where(total == 0, -jnp.inf, jnp.log(jnp.where(total == 0, 1, total)) + highest)
+    return -log_sum(jnp.stack([in_blank, in_label]), 0)
 
 
 def _lengths(name: str, lengths: Any, samples: int, most: float = math.inf) -> Array:
@@ -158,7 +136,8 @@ def _lengths(name: str, lengths: Any, samples: int, most: float = math.inf) -> A
     if found.size != samples:
         raise RuntimeError(f"{name} must be of size batch_size: {found.size} lengths for {samples} samples")
     for allowed, bound in ((found >= 0, "at least 0"), (found <= most, f"at most {most}")):
-        check_each(found, allowed, RuntimeError, f"Expected {name} to have value {bound}, but got value {{}}")
+        message = f"Expected {name} to have value {bound}, but got value {{}}"
+        check_each(found, allowed, message, RuntimeError)
     return found
 
 
@@ -192,4 +171,4 @@ def _check_targets(labels: Array, lengths: Array) -> None:
         f"Expected tensor to have size at least {{}} at dimension 1, but got size {longest} for "
         "argument #2 'targets'"
     )
-    check_each(lengths, lengths <= longest, RuntimeError, message)
+    check_each(lengths, lengths <= longest, message, RuntimeError)

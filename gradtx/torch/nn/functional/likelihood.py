@@ -8,7 +8,8 @@ from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.torch.nn.functional._arguments import Shape, check_each, elementwise
+from gradtx.losses.arguments import check_each
+from gradtx.torch.nn.functional._arguments import Shape, elementwise
 from gradtx.torch.nn.functional._reduction import REDUCTIONS, check_reduction, reduced
 
 
@@ -80,7 +81,7 @@ def gaussian_nll_loss(
     check_reduction(reduction)
     scale = _of_each(jnp.asarray(var), jnp.shape(input), isinstance(var, int | float))
     (input, target, scale), dtype = elementwise("gaussian_nll_loss", input, target, scale)
-    check_each(scale, ~(scale < 0), ValueError, "var has negative entry/entries: {}")
+    check_each(scale, ~(scale < 0), "var has negative entry/entries: {}")
     v = scale + jax.lax.stop_gradient(jnp.maximum(scale, eps) - scale)
     losses = 0.5 * (jnp.log(v) + jnp.square(input - target) / v)
     return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction, dtype)

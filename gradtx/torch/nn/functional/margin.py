@@ -5,13 +5,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
+from gradtx.losses.arguments import check_each, take
 from gradtx.torch.nn.functional._arguments import (
     broadcast,
-    check_each,
     clamp_min,
     elementwise,
     integers,
-    take_labels,
     widened,
 )
 from gradtx.torch.nn.functional._reduction import reduced
@@ -152,10 +151,10 @@ def multi_margin_loss(
             f"{list(x.shape)}."
         )
     known = (labels >= 0) & (labels < classes)
-    check_each(labels, known, RuntimeError, f"target out of range: {{}}, there are {classes} classes")
+    check_each(labels, known, f"target out of range: {{}}, there are {classes} classes", RuntimeError)
     index = jnp.where(known, labels, 0)
     x = x.reshape(*labels.shape, classes)
-    lead = take_labels(x, index, -1)[..., None] - x
+    lead = take(x, index)[..., None] - x
     others = jnp.arange(classes) != index[..., None]
     short = jnp.where(others, _shortfall(margin - lead) ** int(p), 0)
     losses = jnp.broadcast_to(w, classes)[index] * jnp.mean(short, -1)
@@ -190,7 +189,7 @@ def multilabel_margin_loss(input: ArrayLike, target: ArrayLike, *, reduction: st
     x, labels = jnp.atleast_1d(x), jnp.atleast_1d(labels)
     known = (labels >= -1) & (labels < classes)
     message = f"argument #2 'target' is out of range: {{}}, there are {classes} classes"
-    check_each(labels, known, RuntimeError, message)
+    check_each(labels, known, message, RuntimeError)
     true = jnp.cumsum(labels < 0, -1) == 0
     index = jnp.where(true & known, labels, 0)
     others = ~jnp.any(true[..., None] & (index[..., None] == jnp.arange(classes)), -2)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
+from gradtx.losses.regression import huber
 from gradtx.torch.nn.functional._arguments import elementwise
 from gradtx.torch.nn.functional._norm import magnitude
 from gradtx.torch.nn.functional._reduction import reduced
@@ -73,7 +74,7 @@ def smooth_l1_loss(
     if beta < 0:
         raise RuntimeError(f"smooth_l1_loss does not support negative values for beta. It is {beta}")
     error, _, dtype = _error("smooth_l1_loss", input, target)
-    losses = magnitude(error) if beta == 0 else _huber(error, beta) / beta
+    losses = magnitude(error) if beta == 0 else huber(error, beta) / beta
     return reduced(losses, reduction, dtype)
 
 
@@ -103,14 +104,7 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError(f"huber_loss does not support non-positive values for delta. It is {delta}")
     error, factor, dtype = _error("huber_loss", input, target, weight)
-    return reduced(factor * _huber(error, delta), reduction, dtype)
-
-
-def _huber(error: Array, delta: float) -> Array:
-    size = magnitude(error)
-    near = size < delta
-    # The square sees 0 where it is not taken: an infinite error would turn its derivative NaN.
-    return jnp.where(near, 0.5 * jnp.where(near, size, 0) ** 2, delta * (size - 0.5 * delta))
+    return reduced(factor * huber(error, delta), reduction, dtype)
 
 
 def _error(

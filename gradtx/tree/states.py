@@ -1,34 +1,47 @@
-"""Trees of states and parameters: finding, changing and mapping what is in them.
-
-``tree.get(state, "mu")`` finds a slot wherever it is nested. All functions return new trees.
-"""
+"""What is where in a state: ``tree.get(state, "mu")`` finds a slot wherever it is nested."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 
-from gradtx.core.numerics import global_norm as norm
 from gradtx.core.types import State
 
 Path = tuple[Any, ...]
 Filter = Callable[[Path, Any], bool]
 
-__all__ = ["get", "get_all_with_path", "map_params", "norm", "set"]
+
+@dataclass(frozen=True)
+class NamedTupleKey:
+    """A step of a path into a named tuple; beside the field it knows the tuple, which a filter may want.
+
+    Args:
+        tuple_name: the class, such as ``"ScaleByAdamState"``.
+        name: the field, such as ``"mu"``.
+    """
+
+    tuple_name: str
+    name: str
+
+    def __str__(self) -> str:
+        return f".{self.name}"
 
 
-def get_all_with_path(tree: Any, key: Any) -> list[tuple[Path, Any]]:
+def get_all_with_path(tree: Any, key: Any, filtering: Filter | None = None) -> list[tuple[Path, Any]]:
     """Everything called `key` in a tree, with its path: fields of named tuples, keys of dicts, and
     named tuples by the name of their class.
 
     Args:
         tree: any pytree, most often a state.
         key: ``"mu"``, ``"learning_rate"``, ``"ScaleByAdamState"``.
+        filtering: ``filtering(path, value)`` says what else must hold.
 
     Returns:
-        Pairs of a JAX key path and what is there, in the order of the tree.
+        Pairs of a path and what is there, in the order of the tree. A path is a tuple of JAX's keys, with
+        a `NamedTupleKey` for each named tuple on the way.
     """
-    return list(_find(tree, key, ()))
+    return [pair for pair in _find(tree, key, ()) if filtering is None or filtering(*pair)]
 
 
 def _find(node: Any, key: Any, path: Path) -> Iterator[tuple[Path, Any]]:
@@ -42,6 +55,8 @@ def _find(node: Any, key: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 def _children(node: Any) -> list[tuple[Any, Any]]:
     pairs, _ = jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
+    if isinstance(node, tuple) and hasattr(node, "_fields"):
+        return [(NamedTupleKey(type(node).__name__, _name(path[0])), child) for path, child in pairs if path]
     return [(path[0], child) for path, child in pairs if path]
 
 
@@ -67,7 +82,7 @@ def get(tree: Any, key: Any, default: Any = None, filtering: Filter | None = Non
         >>> gradtx.tree.get(tx.init({"w": jnp.zeros(2)}), "mu")
         {'w': Array([0., 0.], dtype=float32)}
     """
-    found = [pair for pair in get_all_with_path(tree, key) if filtering is None or filtering(*pair)]
+    found = get_all_with_path(tree, key, filtering)
     if len(found) > 1:
         where = ", ".join(jax.tree_util.keystr(path) for path, _ in found)
         raise KeyError(f"tree.get: {key!r} is at {where}; say which with filtering=lambda path, value: ...")
@@ -93,7 +108,7 @@ def set(tree: Any, filtering: Filter | None = None, /, **values: Any) -> Any:
         0.5
     """
     for key in values:
-        found = [pair for pair in get_all_with_path(tree, key) if filtering is None or filtering(*pair)]
+        found = get_all_with_path(tree, key, filtering)
         if not found:
             raise KeyError(
                 f"tree.set: there is no {key!r} in the tree" + (" that passes filtering" if filtering else "")
@@ -127,7 +142,7 @@ class _ParamsPlace:
 
 
 def map_params(
-    tx: Any,
+    initable: Any,
     f: Callable[..., Any],
     state: State,
     /,
@@ -141,14 +156,14 @@ def map_params(
     transform_non_params=lambda _: replicated)``.
 
     Args:
-        tx: the transformation, or its `init`.
+        initable: a transformation, or its `init`.
         f: ``f(leaf, *others)``, called with a leaf of the state and those of `rest` beside it.
-        state: a state of `tx`.
+        state: a state of it.
         *rest: trees like the params.
         transform_non_params: called with every other leaf (counts, keys). Default: left as they are.
         is_leaf: as in `jax.tree.map`.
     """
-    init = getattr(tx, "init", tx)
+    init = getattr(initable, "init", initable)
     places = init(_ParamsPlace())
     other = transform_non_params or (lambda x: x)
 

@@ -1,0 +1,144 @@
+"""One number of a whole tree.
+
+Sums of half-precision tensors are taken, and returned, in float32; those of integers stay integers.
+"""
+
+import operator
+from collections.abc import Callable, Iterator
+from functools import reduce
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.core import errors
+from gradtx.core.numerics import at_least_float32, global_norm, squared_global_norm
+from gradtx.core.numerics import cast as in_dtype
+from gradtx.core.types import Array, Scalar
+from gradtx.tree.mapping import map_leaves
+
+
+def _wide(x: Any) -> Array:
+    x = jnp.asarray(x)
+    return in_dtype(x, at_least_float32(x.dtype)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+
+
+def _total(numbers: list[Array], associative: bool = False) -> Array:
+    while associative and len(numbers) > 1:
+        pairs = [numbers[i : i + 2] for i in range(0, len(numbers), 2)]
+        numbers = [reduce(operator.add, pair) for pair in pairs]
+    return reduce(operator.add, numbers) if numbers else jnp.zeros([], jnp.float32)
+
+
+def sum(tree: Any, associative_reduction: bool = False) -> Array:
+    """The sum of all numbers of a tree; 0 for an empty one.
+
+    Args:
+        tree: a tree of tensors.
+        associative_reduction: whether to add the sums of tensors in pairs, and pairs of pairs, rather
+            than one after the other: a shallower program for very many tensors.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> print(gradtx.tree.sum({"w": jnp.ones((2, 3)), "b": None}))
+        6.0
+    """
+    return _total([jnp.sum(_wide(x)) for x in jax.tree.leaves(tree)], associative_reduction)
+
+
+def max(tree: Any) -> Array:
+    """The largest number of a tree; −∞ for an empty one. A NaN anywhere makes it NaN.
+
+    Args:
+        tree: a tree of real tensors.
+    """
+    return reduce(jnp.maximum, _extremes(tree, jnp.max), jnp.array(-jnp.inf))
+
+
+def min(tree: Any) -> Array:
+    """The smallest number of a tree; ∞ for an empty one. A NaN anywhere makes it NaN.
+
+    Args:
+        tree: a tree of real tensors.
+    """
+    return reduce(jnp.minimum, _extremes(tree, jnp.min), jnp.array(jnp.inf))
+
+
+def _extremes(tree: Any, extreme: Callable[[Any], Array]) -> Iterator[Array]:
+    return (extreme(x) for x in jax.tree.leaves(tree) if jnp.size(x))
+
+
+def size(tree: Any) -> int:
+    """How many numbers a tree has, as a Python integer.
+
+    Args:
+        tree: a tree of tensors, or of their shapes (ShapeDtypeStructs).
+    """
+    return reduce(operator.add, (getattr(x, "size", 1) for x in jax.tree.leaves(tree)), 0)
+
+
+def vdot(tree_x: Any, tree_y: Any) -> Array:
+    """The inner product of two trees: Σ x̄·y over all numbers.
+
+    Args:
+        tree_x: a tree of tensors; complex ones are conjugated.
+        tree_y: a tree of the same structure.
+
+    Raises:
+        ValueError: if structures or shapes differ; the message names the path.
+    """
+
+    def product(x: Any, y: Any) -> Array:
+        return jnp.sum(jnp.conj(_wide(x)) * _wide(y))
+
+    return _total(jax.tree.leaves(map_leaves("tree.vdot", product, tree_x=tree_x, tree_y=tree_y)))
+
+
+def norm(tree: Any, ord: int | str | float | None = None, squared: bool = False) -> Array:
+    """The norm of all numbers of a tree as one vector, with derivative 0 at 0.
+
+    Args:
+        tree: a tree of tensors.
+        ord: which norm: 2 (default) is √Σ|x|², 1 is Σ|x|, and ``inf`` (or ``"inf"``) is max |x|, which is
+            0 for an empty tree.
+        squared: whether to return its square.
+
+    Raises:
+        ValueError: for another `ord`.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tree = {"w": jnp.array([3.0, 0.0]), "b": jnp.array(-4.0)}
+        >>> print(gradtx.tree.norm(tree), gradtx.tree.norm(tree, 1), gradtx.tree.norm(tree, "inf"))
+        5.0 7.0 4.0
+    """
+    if ord is None or ord == 2:
+        return squared_global_norm(tree) if squared else global_norm(tree)
+    sizes = [jnp.abs(_wide(x)) for x in jax.tree.leaves(tree)]
+    if ord == 1:
+        length = sum(sizes)
+    elif ord in (jnp.inf, "inf", "infinity"):
+        length = reduce(jnp.maximum, _extremes(sizes, jnp.max), jnp.zeros([]))
+    else:
+        raise ValueError(f"tree.norm: ord must be 1, 2 or inf, got {ord!r}")
+    return jnp.square(length) if squared else length
+
+
+def allclose(a: Any, b: Any, rtol: Scalar = 1e-05, atol: Scalar = 1e-08, equal_nan: bool = False) -> Array:
+    """Whether two trees are equal up to a tolerance: |a − b| ≤ atol + rtol·|b| everywhere.
+
+    Args:
+        a, b: trees of one structure, None included.
+        rtol, atol: the tolerances relative to b, and absolute.
+        equal_nan: whether NaN equals NaN. Default: no.
+
+    Returns:
+        A bool scalar.
+
+    Raises:
+        ValueError: if structures or shapes differ; the message names the path.
+    """
+    close = map_leaves("tree.allclose", lambda x, y: jnp.allclose(x, y, rtol, atol, equal_nan), a=a, b=b)
+    if not jax.tree.structure(a) == jax.tree.structure(b) == jax.tree.structure(close):
+        raise errors.another_structure("tree.allclose", "a", a, "b", b)
+    return reduce(operator.and_, jax.tree.leaves(close), jnp.array(True))
