@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from gradtx.core import errors
 from gradtx.core.errors import is_none, is_sparse
 from gradtx.core.gate import or_zero, select_tree
-from gradtx.core.numerics import as_real, at_least_float32, cast
+from gradtx.core.numerics import as_real, at_least_float32, cast, is_inexact, promoted
 from gradtx.core.program import Program, Segment, Stage, compute_dtype
 from gradtx.core.rows import rows
 from gradtx.core.rule import StateMismatch, StateType
@@ -201,7 +201,7 @@ def _flatten(
         if shape != param.shape:
             path, what = errors.path_of(updates, i), "an example's update" if per_example else "the update"
             raise errors.another_shape(name, path, what, shape, "the param", param.shape)
-        dtypes.append(jnp.promote_types(grad.dtype, param.dtype))
+        dtypes.append(promoted(grad.dtype, param.dtype))
     return Tensors(leaves, beside, dtypes, treedef, which or [0] * len(leaves))
 
 
@@ -215,7 +215,7 @@ def _match(name: str, treedef: Any, updates: Updates, other: Any, what: str = "p
 
 def _check_inexact(name: str, tree: Any, i: int, leaf: Any) -> None:
     dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.inexact):
+    if not is_inexact(dtype):
         raise errors.not_inexact(name, errors.path_of(tree, i), dtype)
 
 

@@ -59,7 +59,10 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNe
 
 @PerTensor
 def _finite(x: Array) -> Array:
-    return jnp.all(jnp.isfinite(x))
+    # The extremes of a tensor are finite if all of it is, and no pass writes down a bool for each number.
+    parts = (x.real, x.imag) if jnp.iscomplexobj(x) else (x,)
+    extremes = [extreme(part) for part in parts for extreme in (jnp.max, jnp.min) if x.size]
+    return jnp.all(jnp.isfinite(jnp.array(extremes, x.real.dtype)))
 
 
 def all_finite(tree: Any) -> Array:
