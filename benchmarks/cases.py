@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import jax
@@ -119,3 +120,19 @@ CASES: dict[str, Case] = {
     ),
     "muon": Case(lambda library: library.contrib.muon(1e-3), muon_in_torch, again=None),
 }
+
+MORE = """
+adabelief adadelta adafactor adamax adamaxw adan fromage lars nadam nadamw novograd optimistic_adam_v2
+optimistic_gradient_descent radam rprop sign_sgd signum sm3 yogi contrib.acprop contrib.ademamix contrib.adopt
+contrib.cocob contrib.dadapt_adamw contrib.dog contrib.dowg contrib.galore contrib.madgrad contrib.prodigy
+contrib.schedule_free_adamw contrib.schedule_free_sgd contrib.simplified_ademamix
+"""
+
+
+def named(name: str) -> Case:
+    """The recipe of this name, with a learning rate and otherwise as it comes."""
+    return Case(lambda library: attrgetter(name)(library)(learning_rate=1e-3), again=None)
+
+
+RECIPES: dict[str, Case] = {name: named(name) for name in MORE.split()}
+"""All others that both libraries have, but those whose update needs more than gradients and params."""

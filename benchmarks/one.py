@@ -9,12 +9,12 @@ import json
 import report
 from absl import app, flags
 from measures import MEASURES
-from setting import Setting
+from setting import EFFORTS, Setting
 
 CASE = flags.DEFINE_string("case", "adamw", "the optimizer")
 TREE = flags.DEFINE_string("tree", "gpt2 (148 leaves)", "the params")
 MEASURES_WANTED = flags.DEFINE_list("measures", ["step"], "what is measured")
-LEVEL = flags.DEFINE_enum("level", "default", ["quick", "default", "full"], "how many repetitions")
+LEVEL = flags.DEFINE_enum("level", "default", list(EFFORTS), "how many repetitions")
 SURROUNDINGS = flags.DEFINE_bool("surroundings", False, "print the machine and the versions instead")
 
 

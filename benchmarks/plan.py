@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from cases import CASES
+from cases import CASES, RECIPES
 from trees import GPT2, GPT2_1B, GPT2_124M, GROWTH, MANY, ONE, RESNET, STACKED
 
 ALL = tuple(CASES)
@@ -55,6 +55,7 @@ PLANS: dict[str, tuple[Block, ...]] = {
         Block(("adamw",), LEAVES, ("step", "trace", "first call")),
         Block(("adamw",), SIZES, ("step",)),
     ),
+    "recipes": (Block(tuple(RECIPES), (GPT2,), ("step", "trace")),),
     "gpu": (
         Block(BASIC, (GPT2, MANY), ("step", "torch")),
         Block(

@@ -40,7 +40,7 @@ else has its default, also weight decay. A rate of `–` means that there is non
 *State* is in bytes per parameter, for GPT-2 small in float32 (124 million params). *Step* is the time of a
 compiled step, without the model, on the 52 tensors of a GPT-2 with 4 blocks of width 128 (0.9 million
 params), over that of SGD: the median of rounds in which each makes ten steps. It is `–` where a line search
-takes as long as the losses that it asks for.
+takes as long as the losses that it asks for. The row of `sgd` is SGD beside itself, and shows the noise.
 
 {table}
 ![Test losses of every recipe on both tasks, and the learning rates that serve](assets/recipes.png)

@@ -1,6 +1,6 @@
 """gradtx beside Optax and PyTorch: what `make bench` runs.
 
-    python benchmarks/run.py [--quick | --full] [--device gpu] [--out FILE.json]
+    python benchmarks/run.py [--quick | --full | --recipes] [--device gpu] [--out FILE.json]
     python benchmarks/run.py --measures step --cases adamw --trees gpt2
     python benchmarks/run.py --read FILE.json --page docs/performance.md
 
@@ -29,6 +29,7 @@ from summary import summary
 
 QUICK = flags.DEFINE_bool("quick", False, "fewer pairs and repetitions: under 2 minutes, and noisier")
 FULL = flags.DEFINE_bool("full", False, "all measures of every optimizer: more than half an hour")
+RECIPES = flags.DEFINE_bool("recipes", False, "step and trace of all other recipes: 7 minutes")
 DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "where the steps run")
 OUT = flags.DEFINE_string("out", None, "file for all numbers, as JSON")
 PICTURES = flags.DEFINE_string("pictures", None, "folder for pictures")
@@ -92,7 +93,7 @@ def measured(level: str) -> tuple[dict[str, Any], list[Row]]:
 
 def main(_: list[str]) -> None:
     jax.config.update("jax_platforms", "cpu")  # the device is left to the processes that measure
-    level = "quick" if QUICK.value else "full" if FULL.value else "default"
+    level = "quick" if QUICK.value else "full" if FULL.value else "recipes" if RECIPES.value else "default"
     header, rows = report.read(Path(READ.value)) if READ.value else measured(level)
     print("\n" + report.tables(rows))
     if OUT.value:

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import optax
 import speed
-from cases import CASES, Case
+from cases import CASES, RECIPES, Case
 from speed import Effort
 from trees import TREES, normal
 
@@ -15,9 +15,19 @@ import gradtx
 
 LIBRARIES = {"gradtx": gradtx, "Optax": optax}
 
-EFFORTS = {"quick": Effort(3, 100, 0.5), "default": Effort(11, 1000, 2), "full": Effort(21, 1000, 5)}
+EFFORTS = {
+    "quick": Effort(3, 100, 0.5),
+    "default": Effort(11, 1000, 2),
+    "recipes": Effort(11, 1000, 2),
+    "full": Effort(21, 1000, 5),
+}
 """Of work that takes milliseconds."""
-LONG_EFFORTS = {"quick": Effort(3, 3, 0), "default": Effort(3, 21, 10), "full": Effort(5, 41, 15)}
+LONG_EFFORTS = {
+    "quick": Effort(3, 3, 0),
+    "default": Effort(3, 21, 10),
+    "recipes": Effort(3, 21, 10),
+    "full": Effort(5, 41, 15),
+}
 """Of work that takes seconds."""
 
 
@@ -26,7 +36,7 @@ class Setting:
     """One optimizer on one tree.
 
     Attributes:
-        name, tree: of the case, in `CASES`, and of the tree, in `TREES`.
+        name, tree: of the case, in `CASES` or `RECIPES`, and of the tree, in `TREES`.
         level: quick, default or full.
     """
 
@@ -36,7 +46,7 @@ class Setting:
 
     @property
     def case(self) -> Case:
-        return CASES[self.name]
+        return {**CASES, **RECIPES}[self.name]
 
     @property
     def effort(self) -> Effort:

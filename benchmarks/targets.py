@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from cases import RECIPES
+
 
 @dataclass(frozen=True)
 class Target:
@@ -39,6 +41,8 @@ TARGETS = (
     # bytes that must move over time, as a share of the bandwidth, inverted: 1 / 85 %
     Target("time × bandwidth", 1 / 0.85, case="adamw$", tree="124M|1B", device="gpu"),
     # the beginning, × Optax
+    Target("trace, cold", 1.0, case=f"^({'|'.join(RECIPES)})$"),
+    Target("trace, warm", 1.0, case=f"^({'|'.join(RECIPES)})$"),
     Target("trace, cold", 0.25, tree=r"148|\b1000 leaves"),
     Target("trace, warm", 0.25, tree=r"148|\b1000 leaves"),
     Target("first call", 0.7),

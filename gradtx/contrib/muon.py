@@ -1,5 +1,6 @@
 """Muon: matrices step along orthogonal matrices, everything else by AdamW."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -273,28 +274,32 @@ def muon(
 
     Source: Jordan et al., Muon, 2024; Liu et al., Muon is scalable for LLM training, arXiv:2502.16982.
     """
-    if isinstance(ns_coeffs, str) and ns_coeffs not in PRESETS:
-        raise ValueError(
-            f"contrib.muon: ns_coeffs names no coefficients: {ns_coeffs!r}; there are: {', '.join(PRESETS)}"
-        )
-    coefficients = PRESETS[ns_coeffs] if isinstance(ns_coeffs, str) else ns_coeffs
     numbers = muon_weight_dimension_numbers
     options: dict[str, Any] = dict(nesterov=nesterov, adaptive=adaptive, preconditioning=preconditioning)
-    by_muon = chain(
-        scale_by_muon(
-            coefficients, ns_steps, beta, eps, mu_dtype, weight_dimension_numbers=numbers, **options
-        ),
-        scale_by_shape(numbers, consistent_rms),
-        add_decayed_weights(weight_decay, weight_decay_mask),
-        scale_by_learning_rate(learning_rate),
+    direction = scale_by_muon(
+        _coefficients(ns_coeffs), ns_steps, beta, eps, mu_dtype, weight_dimension_numbers=numbers, **options
     )
+    shape = scale_by_shape(numbers, consistent_rms)
+    decay = add_decayed_weights(weight_decay, weight_decay_mask)
+    by_muon = chain(direction, shape, decay, scale_by_learning_rate(learning_rate))
     rate = learning_rate if adam_learning_rate is None else adam_learning_rate
     by_adam = adamw(
         rate, adam_b1, adam_b2, eps, adam_eps_root, mu_dtype, adam_weight_decay, nesterov=nesterov
     )
+    return partition({"muon": by_muon, "adam": by_adam}, _muon_or_adam(numbers))
 
-    def labels(params):
+
+def _coefficients(named: Any) -> Any:
+    if isinstance(named, str) and named not in PRESETS:
+        raise ValueError(
+            f"contrib.muon: ns_coeffs names no coefficients: {named!r}; there are: {', '.join(PRESETS)}"
+        )
+    return PRESETS[named] if isinstance(named, str) else named
+
+
+def _muon_or_adam(numbers: Selector | None) -> Callable[[Params], Params]:
+    def labels(params: Params) -> Params:
         axes = axes_of("contrib.muon", "muon_weight_dimension_numbers", numbers, params)
         return as_tree(["adam" if one is None else "muon" for one in axes], params)
 
-    return partition({"muon": by_muon, "adam": by_adam}, labels)
+    return labels

@@ -98,7 +98,8 @@ def lbfgs(
 
     Example:
         >>> import gradtx, jax, jax.numpy as jnp
-        >>> tx = lbfgs(line_search_fn="strong_wolfe")
+        >>> from gradtx.torch import optim
+        >>> tx = optim.lbfgs(line_search_fn="strong_wolfe")
         >>> f = lambda x: jnp.sum((x[1:] - x[:-1] ** 2) ** 2) + jnp.sum((1 - x) ** 2)
         >>> x = jnp.array([-1.0, 2.0])
         >>> updates, state = jax.jit(lambda x, state: tx.update(x, state, x, value_fn=f))(x, tx.init(x))

@@ -24,7 +24,8 @@ class LBFGS(Optimizer):
 
     Example:
         >>> import jax.numpy as jnp
-        >>> optimizer = LBFGS({"w": jnp.array([3.0, -1.0])}, line_search_fn="strong_wolfe")
+        >>> from gradtx.torch import optim
+        >>> optimizer = optim.LBFGS({"w": jnp.array([3.0, -1.0])}, line_search_fn="strong_wolfe")
         >>> loss = optimizer.step(lambda params: jnp.sum((params["w"] - 1.0) ** 2))
         >>> print(loss, optimizer.params["w"])
         8.0 [1. 1.]
