@@ -1,9 +1,12 @@
 """What an editor and a type checker see of the factories."""
 
+import itertools
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+from gradtx.core.types import Decay, NonNegative, OffAtZero, Static
 
 SNIPPET = """
 import gradtx
@@ -33,3 +36,9 @@ def test_each_factory_has_its_own_signature(tmp_path: Path) -> None:
     revealed = [d["message"] for d in found if d["severity"] == "information"]
     assert "learning_rate: " in revealed[0] and "nesterov: bool" in revealed[0]
     assert "GradientTransformation" in revealed[1]
+
+
+def test_marks_of_different_meaning_differ() -> None:
+    """Some versions of Python take equal annotations for one and the same."""
+    marks = [kind.__metadata__[0] for kind in (Static, OffAtZero, Decay, NonNegative)]
+    assert all(a != b for a, b in itertools.combinations(marks, 2))

@@ -1,6 +1,7 @@
 """The words of the library's signatures, and the domains that arguments are checked against."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
@@ -44,11 +45,14 @@ class Interval(NamedTuple):
         return f"{name} must lie in {self.text}, got {number!r}"
 
 
-class _Static(NamedTuple):
+# Dataclasses, for these two must differ: of two equal annotations `typing` may hand out one for both.
+@dataclass(frozen=True)
+class _Static:
     """Marks an argument whose number chooses structure and therefore cannot be traced."""
 
 
-class _OffAtZero(NamedTuple):
+@dataclass(frozen=True)
+class _OffAtZero:
     """Marks a number whose 0 leaves a part out: that 0 is a choice, every other value a number."""
 
 
