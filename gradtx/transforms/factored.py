@@ -144,6 +144,8 @@ def scale_by_sm3(
         taken = jnp.where(b2 == 1, 1, 1 - b2)
         squares = b2 * reduce(jnp.minimum, bounds) + taken * grad**2
         nu = decay_towards(nu, divide_where_seen(grad, squares, eps), b1)
-        return nu, dict(mu=[jnp.max(squares, axes, initial=0) for axes in others], nu=nu)
+        # An initial value is one more loop, so only where there is nothing to take the maximum of.
+        initial = None if grad.size else 0
+        return nu, dict(mu=[jnp.max(squares, axes, initial=initial) for axes in others], nu=nu)
 
     return init, update
