@@ -45,7 +45,8 @@ LIMIT = 1800
 
 def wanted(level: str) -> Iterator[Job]:
     """The jobs of the plan that the flags select."""
-    for job in jobs(PLANS["gpu" if DEVICE.value == "gpu" else level]):
+    plan = "gpu" if DEVICE.value == "gpu" else "recipes" if RECIPES.value else level
+    for job in jobs(PLANS[plan]):
         measures = tuple(filter(re.compile(MEASURES.value).search, job.measures))
         if measures and re.search(WHICH_CASES.value, job.case) and re.search(WHICH_TREES.value, job.tree):
             yield Job(job.case, job.tree, measures)
@@ -93,7 +94,7 @@ def measured(level: str) -> tuple[dict[str, Any], list[Row]]:
 
 def main(_: list[str]) -> None:
     jax.config.update("jax_platforms", "cpu")  # the device is left to the processes that measure
-    level = "quick" if QUICK.value else "full" if FULL.value else "recipes" if RECIPES.value else "default"
+    level = "quick" if QUICK.value else "full" if FULL.value else "default"
     header, rows = report.read(Path(READ.value)) if READ.value else measured(level)
     print("\n" + report.tables(rows))
     if OUT.value:

@@ -53,6 +53,12 @@ def law(function: Callable[[Row], None]) -> Callable[[Row], None]:
 # --- trees to run on --------------------------------------------------------------------------------
 
 
+def normal(shapes: dict[str, tuple[int, ...]], seed: int, dtype: Any = jnp.float64) -> dict[str, jax.Array]:
+    """Standard normal tensors of these shapes."""
+    rng = np.random.default_rng(seed)
+    return {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
+
+
 def tree(seed: int = 0, dtype: Any = jnp.float32) -> Any:
     """Three tensors of a small model: a matrix, a vector, a scalar."""
     rng = np.random.default_rng(seed)

@@ -1,5 +1,7 @@
 """gradtx.contrib: options without a row of their own, mistakes, and what differs from Optax on purpose."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +17,7 @@ from tests.beside_optax import assert_equal_steps
 MATRICES = {"wide": (3, 5), "tall": (6, 2), "bias": (4,), "heads": (4, 2, 3), "stack": (2, 3, 4)}
 
 
-def tensors(seed: int, dtype=jnp.float64) -> dict:
-    rng = np.random.default_rng(seed)
-    return {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in MATRICES.items()}
+tensors = partial(laws.normal, MATRICES)
 
 
 def by_tree(library):

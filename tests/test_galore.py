@@ -1,5 +1,7 @@
 """GaLore: against Optax, and what the table cannot say: stacks of matrices, complex ones, mistakes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,9 +15,7 @@ from tests import laws
 SHAPES = {"wide": (3, 5), "tall": (6, 2), "bias": (4,), "heads": (4, 2, 3), "norm": (2, 3)}
 
 
-def tensors(seed: int, dtype=jnp.float64) -> dict:
-    rng = np.random.default_rng(seed)
-    return {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in SHAPES.items()}
+tensors = partial(laws.normal, SHAPES)
 
 
 def by_tree(library):

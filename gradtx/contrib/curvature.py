@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +17,7 @@ from gradtx.core.transformation import (
     recipe,
     treewise,
 )
-from gradtx.core.types import (
-    Array,
-    Decay,
-    Interval,
-    NonNegative,
-    Number,
-    Params,
-    Positive,
-    ScalarOrSchedule,
-    Selector,
-    State,
-)
+from gradtx.core.types import Array, AtLeastOne, Decay, NonNegative, Number, Params, Positive, Selector, State
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.noise import as_key
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -93,7 +82,6 @@ def _hessian_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
 
 
 HUTCHINSON = hutchinson_estimator_diag_hessian()
-AtLeastOne = Annotated[ScalarOrSchedule, Interval("[1, inf]")]
 
 
 @treewise(state=SophiaState, inner_states=_hessian_state)

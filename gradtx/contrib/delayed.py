@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from gradtx.core.chain import chain
-from gradtx.core.numerics import abs_sq, debias, decay_towards, real_dtype, sqrt
+from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
 from gradtx.core.transformation import GradientTransformation, leafwise, recipe
 from gradtx.core.types import Decay, NonNegative, Number, Selector
 from gradtx.transforms.adaptive import ScaleByAdamState
@@ -32,7 +32,7 @@ def scale_by_acprop(
     """
 
     def init(param):
-        return dict(mu=jnp.zeros_like(param), nu=jnp.zeros_like(param, dtype=real_dtype(param)))
+        return dict(mu=jnp.zeros_like(param), nu=real_like(param))
 
     def update(grad, mu, nu, step):
         before = debias(nu, b2, jnp.maximum(step - 1, 1))
@@ -101,9 +101,7 @@ def scale_by_adopt(
     """
 
     def init(param):
-        return dict(
-            mu=jnp.zeros_like(param, dtype=mu_dtype), nu=jnp.zeros_like(param, dtype=real_dtype(param))
-        )
+        return dict(mu=jnp.zeros_like(param, dtype=mu_dtype), nu=real_like(param))
 
     def update(grad, mu, nu, step):
         first = step == 1

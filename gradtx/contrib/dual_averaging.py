@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from gradtx.core.chain import chain
-from gradtx.core.numerics import abs_sq, real_dtype, sqrt
+from gradtx.core.numerics import abs_sq, real_like, sqrt
 from gradtx.core.transformation import GradientTransformation, leafwise, recipe
 from gradtx.core.types import Array, Decay, NonNegative, Number, Params
 from gradtx.transforms.decay import add_decayed_weights
@@ -44,9 +44,7 @@ def scale_by_madgrad(learning_rate: Number, momentum: Decay = 0.9, eps: NonNegat
     """
 
     def init(param):
-        return dict(
-            grad_sum_sq=jnp.zeros_like(param, dtype=real_dtype(param)), s=jnp.zeros_like(param), x0=param
-        )
+        return dict(grad_sum_sq=real_like(param), s=jnp.zeros_like(param), x0=param)
 
     def update(grad, grad_sum_sq, s, x0, param, step):
         weight = (learning_rate + eps) * sqrt(step.astype(grad.real.dtype))

@@ -28,7 +28,7 @@ from gradtx.core.transformation import (
     recipe,
     treewise,
 )
-from gradtx.core.types import Array, Interval, Number, Params, ScalarOrSchedule, Selector, State, Static
+from gradtx.core.types import Array, AtLeastOne, Interval, Number, Params, Selector, State, Static
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -37,7 +37,6 @@ from gradtx.wrappers.accumulation import cond
 NAME = "contrib.scale_by_galore"
 ADAM = scale_by_adam()
 Rank = Static[Annotated[int, Interval("[1, inf]")]]
-AtLeastOne = Annotated[ScalarOrSchedule, Interval("[1, inf]")]
 
 
 @dataclass(frozen=True, repr=False)

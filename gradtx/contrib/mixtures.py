@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from gradtx.core.chain import chain
-from gradtx.core.numerics import abs_sq, debias, decay_towards, real_dtype, sqrt
+from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
 from gradtx.core.transformation import GradientTransformation, leafwise, recipe, treewise
 from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Selector
 from gradtx.transforms.decay import add_decayed_weights
@@ -34,7 +34,7 @@ class _Moments(NamedTuple):
 def _scale_by_ademamix(b1: Decay, b2: Decay, b3: Decay, alpha: Number, eps, eps_root, mu_dtype: str | None):
     def init(param):
         m1, m2 = (jnp.zeros_like(param, dtype=mu_dtype) for _ in range(2))
-        return dict(m1=m1, m2=m2, nu=jnp.zeros_like(param, dtype=real_dtype(param)))
+        return dict(m1=m1, m2=m2, nu=real_like(param))
 
     def update(grad, m1, m2, nu, step):
         m1 = decay_towards(m1, grad, b1)
@@ -138,7 +138,7 @@ class _SumAndMoment(NamedTuple):
 @leafwise(state=_SumAndMoment, name="contrib.scale_by_simplified_ademamix")
 def _scale_by_simplified_ademamix(b1: Decay, b2: Decay, alpha: Number, eps, eps_root):
     def init(param):
-        return dict(m=jnp.zeros_like(param), n=jnp.zeros_like(param, dtype=real_dtype(param)))
+        return dict(m=jnp.zeros_like(param), n=real_like(param))
 
     def update(grad, m, n, step):
         m = b1 * m + grad

@@ -8,9 +8,7 @@ from gradtx.contrib.trees import scalar_dtype
 from gradtx.core.errors import check_scalar
 from gradtx.core.numerics import safe_increment, scale_tree
 from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Interval, NonNegative, ScalarOrSchedule
-
-AtLeastOne = Annotated[ScalarOrSchedule, Interval("[1, inf]")]
+from gradtx.core.types import Array, AtLeastOne, Interval, NonNegative, ScalarOrSchedule
 
 
 class ReduceLROnPlateauState(NamedTuple):

@@ -8,15 +8,13 @@ import jax.numpy as jnp
 
 from gradtx.core import errors
 from gradtx.core.errors import is_none
-from gradtx.core.numerics import at_least_float32, cast, global_norm
+from gradtx.core.numerics import at_least_float32, cast, global_norm, real_like
 from gradtx.core.types import Array, Params, Updates
 
 
 def scalar_dtype(name: str, params: Params) -> Any:
     """The dtype of numbers that belong to all params: real, and at least float32."""
-    for path, x in errors.paths(params).items():
-        if x is not None and not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
-            raise errors.not_inexact(name, path, jnp.result_type(x))
+    errors.check_inexact(name, params)
     return at_least_float32(*(jnp.finfo(jnp.result_type(x)).dtype for x in jax.tree.leaves(params)))
 
 
@@ -27,7 +25,7 @@ def widened(params: Params) -> Params:
 
 def zeros(params: Params, real: bool = False) -> Params:
     """A tree like the params, as a state keeps it, of zeros; `real` for sizes of complex tensors."""
-    return jax.tree.map(lambda x: jnp.zeros_like(x.real if real else x), widened(params))
+    return jax.tree.map(real_like if real else jnp.zeros_like, widened(params))
 
 
 def mapped(f: Callable[..., Any], updates: Updates, *trees: Any, otherwise: Any = None) -> Any:

@@ -86,6 +86,13 @@ def check_alike(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> None:
             raise ValueError(f"{name}: {path} has shape {np.shape(x)} in {a}, {np.shape(y)} in {b}")
 
 
+def check_inexact(name: str, tree: Any) -> None:
+    """Raise unless all tensors of a tree are of real or complex numbers."""
+    for path, x in paths(tree).items():
+        if x is not None and not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
+            raise not_inexact(name, path, jnp.result_type(x))
+
+
 def check_scalar(name: str, what: str, x: Any) -> None:
     """Raise unless x is a real scalar, such as the value of an objective."""
     if np.shape(x) != () or not isinstance(x, float | int | jax.Array | np.ndarray | np.generic):

@@ -27,8 +27,8 @@ import jax.numpy as jnp
 from gradtx.core import errors
 from gradtx.core.errors import is_none, is_sparse
 from gradtx.core.gate import or_zero, select_tree
-from gradtx.core.numerics import as_real, at_least_float32, cast, is_inexact, promoted
-from gradtx.core.program import Program, Segment, Stage, compute_dtype
+from gradtx.core.numerics import as_real, at_least_float32, cast, compute_dtype, is_inexact, promoted
+from gradtx.core.program import Program, Segment, Stage
 from gradtx.core.rows import rows
 from gradtx.core.rule import StateMismatch, StateType
 from gradtx.core.types import Params, State, Updates

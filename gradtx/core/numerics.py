@@ -105,10 +105,20 @@ def at_least_float32(*dtypes: Any) -> Any:
     return result
 
 
+def compute_dtype(dtype: Any) -> Any:
+    """The dtype to compute in with numbers of this one: at least float32, but integers and keys stay."""
+    return at_least_float32(dtype) if is_inexact(dtype) else dtype
+
+
 def real_dtype(x: Array) -> Any:
     """The dtype of |x|."""
     # x.real has it too, but outside of jit compiles a program for each shape.
     return jnp.finfo(x.dtype).dtype
+
+
+def real_like(x: Array, fill: Scalar = 0) -> Array:
+    """A tensor of one number in the shape of x, in the dtype of |x|: how a second moment begins."""
+    return jnp.full_like(x, fill, dtype=real_dtype(x))
 
 
 def cast(x: Array, dtype: Any) -> Array:

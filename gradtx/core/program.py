@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from gradtx.core import errors
 from gradtx.core.gate import gated
-from gradtx.core.numerics import as_complex, as_real, at_least_float32, cast, safe_increment
+from gradtx.core.numerics import as_complex, as_real, at_least_float32, cast, compute_dtype, safe_increment
 from gradtx.core.types import Array
 from gradtx.core.value import Value, unflatten
 
@@ -142,11 +142,6 @@ def _kept(name: str, x: Array, old: Array, new: Array) -> Array:
             f"{name} has shape {old.shape}, and shape {new.shape} after an update of shape {x.shape}"
         )
     return cast(new, old.dtype)
-
-
-def compute_dtype(dtype: Any) -> Any:
-    """The dtype in which a rule sees a slot: at least float32, unless it is no number to compute with."""
-    return at_least_float32(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
 
 
 program = lru_cache(maxsize=4096)(Program)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.errors import is_none
-from gradtx.core.numerics import at_least_float32, cast
+from gradtx.core.numerics import at_least_float32, cast, real_dtype
 from gradtx.core.types import Array, Params, Scalar, Updates
 
 
@@ -33,9 +33,9 @@ def moved(params: Params, factor: Scalar, updates: Updates) -> Params:
     return jax.tree.map(move, updates, params, is_leaf=is_none)
 
 
-def real_dtype(tree: Any) -> Any:
+def norm_dtype(tree: Any) -> Any:
     """The dtype of a norm of this tree: real, and at least float32."""
-    return at_least_float32(*(jnp.finfo(x.dtype).dtype for x in map(jnp.asarray, jax.tree.leaves(tree))))
+    return at_least_float32(*(real_dtype(jnp.asarray(x)) for x in jax.tree.leaves(tree)))
 
 
 def widened(tree: Any, like: Any) -> Any:

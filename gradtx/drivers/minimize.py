@@ -152,9 +152,7 @@ def minimize(
     if not isinstance(args, tuple):
         raise TypeError(f"minimize: args must be a tuple, as in args=(data,), got {type(args).__name__}")
     limits = Limits(gradient_tolerance, step_tolerance, value_tolerance, max_iterations, max_evaluations)
-    for path, x in errors.paths(x0).items():
-        if x is not None and not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
-            raise errors.not_inexact("minimize", path, jnp.result_type(x))
+    errors.check_inexact("minimize", x0)
     x0 = jax.tree.map(lambda x: cast(jnp.asarray(x), jnp.result_type(x)), x0)
     traced = is_traced(jax.tree.leaves((x0, args, tx, limits)))
     if callback is None and not progress:

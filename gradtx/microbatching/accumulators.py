@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, cast
+from gradtx.core.numerics import cast, compute_dtype, is_inexact
 from gradtx.core.types import Array
 
 
@@ -101,7 +101,7 @@ def _of_kind(name: str, kind: Any, count: int, value: Any) -> Accumulator:
         )
     leaves, treedef = jax.tree.flatten(value)
     for x in leaves:
-        if "MEAN" in kind.name and not jnp.issubdtype(x.dtype, jnp.inexact):
+        if "MEAN" in kind.name and not is_inexact(x.dtype):
             raise TypeError(
                 f"{name}: {kind.name} needs floating-point or complex values, got {x.dtype}; "
                 "convert them, or take their SUM"
@@ -109,17 +109,13 @@ def _of_kind(name: str, kind: Any, count: int, value: Any) -> Accumulator:
     return _side_by_side(treedef, [_MAKERS[kind](count, x.dtype) for x in leaves])
 
 
-def _wide(dtype: Any) -> Any:
-    return at_least_float32(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
-
-
 def _sum(count: int, dtype: Any, finalize: Callable[[Array], Array] | None = None) -> Accumulator:
     del count
     return Accumulator(
-        init=lambda x: jnp.zeros(x.shape, _wide(dtype)),
+        init=lambda x: jnp.zeros(x.shape, compute_dtype(dtype)),
         update=lambda carry, x, i: carry + cast(x, carry.dtype),
         finalize=lambda carry: cast(finalize(carry) if finalize else carry, dtype),
-        aggregate=lambda xs: cast(jnp.sum(xs, axis=0, dtype=_wide(dtype)), dtype),
+        aggregate=lambda xs: cast(jnp.sum(xs, axis=0, dtype=compute_dtype(dtype)), dtype),
     )
 
 

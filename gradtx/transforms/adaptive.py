@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, debias, decay_towards, real_dtype, sqrt
+from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
 from gradtx.core.transformation import leafwise
 from gradtx.core.types import Array, Decay, NonNegative, Params, Scalar
 
@@ -52,9 +52,7 @@ def scale_by_adam(
     """
 
     def init(param):
-        return dict(
-            mu=jnp.zeros_like(param, dtype=mu_dtype), nu=jnp.zeros_like(param, dtype=real_dtype(param))
-        )
+        return dict(mu=jnp.zeros_like(param, dtype=mu_dtype), nu=real_like(param))
 
     def update(grad, mu, nu, step):
         mu = decay_towards(mu, grad, b1)
@@ -103,7 +101,7 @@ def scale_by_amsgrad(
     """
 
     def init(param):
-        nu = jnp.zeros_like(param, dtype=real_dtype(param))
+        nu = real_like(param)
         return dict(mu=jnp.zeros_like(param, dtype=mu_dtype), nu=nu, nu_max=jnp.zeros_like(nu))
 
     def update(grad, mu, nu, nu_max, step):
@@ -131,7 +129,7 @@ def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8)
     """
 
     def init(param):
-        return dict(mu=jnp.zeros_like(param), nu=jnp.zeros_like(param, dtype=real_dtype(param)))
+        return dict(mu=jnp.zeros_like(param), nu=real_like(param))
 
     def update(grad, mu, nu, step):
         mu = decay_towards(mu, grad, b1)
@@ -165,8 +163,8 @@ def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6):
 
     def init(param):
         return dict(
-            e_g=jnp.zeros_like(param, dtype=real_dtype(param)),
-            e_x=jnp.zeros_like(param, dtype=real_dtype(param)),
+            e_g=real_like(param),
+            e_x=real_like(param),
         )
 
     def update(grad, e_g, e_x):
@@ -220,7 +218,7 @@ def scale_by_rms(
     """
 
     def init(param):
-        return dict(nu=jnp.full_like(param, initial_scale, dtype=real_dtype(param)))
+        return dict(nu=real_like(param, initial_scale))
 
     def update(grad, nu):
         nu = decay_towards(nu, abs_sq(grad), decay)
@@ -272,7 +270,7 @@ def scale_by_stddev(
     """
 
     def init(param):
-        return dict(mu=jnp.zeros_like(param), nu=jnp.full_like(param, initial_scale, dtype=real_dtype(param)))
+        return dict(mu=jnp.zeros_like(param), nu=real_like(param, initial_scale))
 
     def moments(grad, mu, nu):
         return dict(mu=decay_towards(mu, grad, decay), nu=decay_towards(nu, abs_sq(grad), decay))
@@ -318,7 +316,7 @@ def scale_by_rss(initial_accumulator_value: NonNegative = 0.1, eps: NonNegative 
     """
 
     def init(param):
-        return dict(sum_of_squares=jnp.full_like(param, initial_accumulator_value, dtype=real_dtype(param)))
+        return dict(sum_of_squares=real_like(param, initial_accumulator_value))
 
     def update(grad, sum_of_squares):
         sum_of_squares = sum_of_squares + abs_sq(grad)

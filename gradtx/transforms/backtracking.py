@@ -9,7 +9,7 @@ from gradtx.core import errors
 from gradtx.core.numerics import cast, scale_tree
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
-from gradtx.core.vectors import real_dtype, widened
+from gradtx.core.vectors import norm_dtype, widened
 from gradtx.transforms.linesearch import Line, ValueFn
 
 
@@ -80,7 +80,7 @@ def scale_by_backtracking_linesearch(
     """
 
     def init(params):
-        dtype = real_dtype(params)
+        dtype = norm_dtype(params)
         return ScaleByBacktrackingLinesearchState(
             learning_rate=jnp.ones([], dtype),
             value=jnp.full([], jnp.inf, dtype),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core.errors import check_alike, is_none
-from gradtx.core.numerics import abs_sq, at_least_float32, debias, decay_towards, real_dtype, sqrt
+from gradtx.core.numerics import abs_sq, at_least_float32, debias, decay_towards, real_like, sqrt
 from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import leafwise, treewise
 from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Scalar
@@ -49,7 +49,7 @@ def scale_by_adan(
 
     def init(param):
         m, v, g = (jnp.zeros_like(param) for _ in range(3))
-        return dict(m=m, v=v, n=jnp.zeros_like(param, dtype=real_dtype(param)), g=g)
+        return dict(m=m, v=v, n=real_like(param), g=g)
 
     def update(grad, m, v, n, g, step):
         change = jnp.where(step == 1, 0, grad - g)
@@ -94,7 +94,6 @@ def scale_by_optimistic_gradient(alpha: Number = 1.0, beta: Number = 1.0):
 
     def update(updates, state):
         weight = jnp.where(state.is_initial_step, 0, beta)
-
         name, what = "scale_by_optimistic_gradient", "the state's previous_gradient"
         check_alike(name, "updates", updates, what, state.previous_gradient)
         grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)

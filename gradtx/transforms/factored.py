@@ -6,7 +6,7 @@ from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, between, decay_towards, real_dtype, sqrt
+from gradtx.core.numerics import abs_sq, between, decay_towards, real_dtype, real_like, sqrt
 from gradtx.core.transformation import leafwise
 from gradtx.core.types import (
     Array,
@@ -79,7 +79,7 @@ def scale_by_factored_rms(
         none = jnp.zeros(1, real_dtype(param))
         axes = longest_axes(param)
         if axes is None:
-            return dict(v_row=none, v_col=jnp.copy(none), v=jnp.zeros_like(param, dtype=real_dtype(param)))
+            return dict(v_row=none, v_col=jnp.copy(none), v=real_like(param))
         # Sums, for their axes are sharded as those of the param.
         col, row = (jnp.zeros_like(jnp.sum(param.real, axis)) for axis in axes)
         return dict(v_row=row, v_col=col, v=none)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, averaged_length, debias, decay_towards, real_dtype, sqrt
+from gradtx.core.numerics import abs_sq, averaged_length, debias, decay_towards, real_like, sqrt
 from gradtx.core.transformation import leafwise
 from gradtx.core.types import Array, Decay, Interval, NonNegative, Scalar, ScalarOrSchedule
 from gradtx.transforms.adaptive import ScaleByAdamState, debiased_mean
@@ -60,7 +60,7 @@ def scale_by_radam(
     """
 
     def init(param):
-        return dict(mu=jnp.zeros_like(param), nu=jnp.zeros_like(param, dtype=real_dtype(param)))
+        return dict(mu=jnp.zeros_like(param), nu=real_like(param))
 
     def update(grad, mu, nu, step):
         mu = decay_towards(mu, grad, b1)

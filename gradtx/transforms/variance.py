@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, debias, decay_towards, real_dtype, sqrt
+from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
 from gradtx.core.transformation import leafwise
 from gradtx.core.types import Array, Decay, NonNegative, Params
 from gradtx.transforms.adaptive import ScaleByAdamState, debiased_mean
@@ -44,7 +44,7 @@ def scale_by_belief(
     """
 
     def init(param):
-        return dict(mu=jnp.zeros_like(param), nu=jnp.zeros_like(param, dtype=real_dtype(param)))
+        return dict(mu=jnp.zeros_like(param), nu=real_like(param))
 
     def update(grad, mu, nu, step):
         mu = decay_towards(mu, grad, b1)
@@ -80,7 +80,7 @@ def scale_by_yogi(
 
     def init(param):
         start = initial_accumulator_value
-        return dict(mu=jnp.full_like(param, start), nu=jnp.full_like(param, start, dtype=real_dtype(param)))
+        return dict(mu=jnp.full_like(param, start), nu=real_like(param, start))
 
     def update(grad, mu, nu, step):
         mu = decay_towards(mu, grad, b1)

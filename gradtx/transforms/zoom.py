@@ -10,7 +10,7 @@ from gradtx.core.gate import select_tree
 from gradtx.core.numerics import cast, scale_tree
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
-from gradtx.core.vectors import real_dtype, widened
+from gradtx.core.vectors import norm_dtype, widened
 from gradtx.transforms.linesearch import Line, ValueFn
 
 
@@ -132,7 +132,7 @@ def scale_by_zoom_linesearch(
         )
 
     def init(params):
-        dtype = real_dtype(params)
+        dtype = norm_dtype(params)
         unknown = jnp.full([], jnp.inf, dtype)
         return ScaleByZoomLinesearchState(
             learning_rate=jnp.ones([], dtype),

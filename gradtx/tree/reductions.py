@@ -12,15 +12,15 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
-from gradtx.core.numerics import at_least_float32, global_norm, squared_global_norm
 from gradtx.core.numerics import cast as in_dtype
+from gradtx.core.numerics import compute_dtype, global_norm, squared_global_norm
 from gradtx.core.types import Array, Scalar
 from gradtx.tree.mapping import map_leaves
 
 
 def _wide(x: Any) -> Array:
     x = jnp.asarray(x)
-    return in_dtype(x, at_least_float32(x.dtype)) if jnp.issubdtype(x.dtype, jnp.inexact) else x
+    return in_dtype(x, compute_dtype(x.dtype))
 
 
 def _total(numbers: list[Array], associative: bool = False) -> Array:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
-from gradtx.core.numerics import at_least_float32, decay_towards, owned
+from gradtx.core.numerics import compute_dtype, decay_towards, owned
 from gradtx.core.select import leaf_paths
 from gradtx.core.types import Array
 from gradtx.torch.optim._params import nnx_of
@@ -263,7 +263,7 @@ def _update(
         if not jnp.issubdtype(dtype, jnp.number):
             continue  # masks and random keys have no average
         members = [i for i, x in enumerate(averaged) if x.dtype == dtype]
-        wide = at_least_float32(dtype) if jnp.issubdtype(dtype, jnp.inexact) else dtype
+        wide = compute_dtype(dtype)
         now = [current[i].astype(wide) for i in members]
         means = average([averaged[i].astype(wide) for i in members], now, n)
         if means is None:
