@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from gradtx.core.chain import chain
-from gradtx.core.numerics import abs_sq, real_like, sqrt
+from gradtx.core.numerics import abs_sq, cbrt, real_like, sqrt
 from gradtx.core.transformation import GradientTransformation, leafwise, recipe
 from gradtx.core.types import Array, Decay, NonNegative, Number, Params
 from gradtx.transforms.decay import add_decayed_weights
@@ -19,12 +19,6 @@ class MadgradState(NamedTuple):
     grad_sum_sq: Params
     s: Params
     x0: Params
-
-
-def _cube_root(x: Array) -> Array:
-    # Its derivative at 0, which is infinite, would spoil gradients through the optimizer.
-    positive = x > 0
-    return jnp.where(positive, jnp.cbrt(jnp.where(positive, x, 1)), 0)
 
 
 @leafwise(state=MadgradState)
@@ -50,7 +44,7 @@ def scale_by_madgrad(learning_rate: Number, momentum: Decay = 0.9, eps: NonNegat
         weight = (learning_rate + eps) * sqrt(step.astype(grad.real.dtype))
         grad_sum_sq = grad_sum_sq + weight * abs_sq(grad)
         s = s + weight * grad
-        z = x0 - s / (_cube_root(grad_sum_sq) + eps)
+        z = x0 - s / (cbrt(grad_sum_sq) + eps)
         return (1 - momentum) * (z - param), dict(grad_sum_sq=grad_sum_sq, s=s, x0=x0)
 
     return init, update

@@ -18,6 +18,7 @@ from gradtx.contrib.muon_axes import (
 )
 from gradtx.contrib.trees import advanced, mapped, widened
 from gradtx.core.chain import chain
+from gradtx.core.errors import is_none
 from gradtx.core.numerics import safe_increment
 from gradtx.core.select import as_tree
 from gradtx.core.transformation import (
@@ -159,12 +160,12 @@ def scale_by_galore(
     def init(params):
         params, axes = widened(params), axes_in(params)
         check_axes(NAME, params, axes)
-        pairs = mapped(empty, params, as_tree(axes, params))
+        pairs = jax.tree.map(empty, params, as_tree(axes, params))
         projector, seen = (mapped(lambda _, pair, i=i: pair[i], params, pairs) for i in (0, 1))
         return GaLoreState(jnp.zeros([], jnp.int32), base.init(seen), projector)
 
     def matrix(grad, axes):
-        return None if axes is None else as_matrices(NAME, whole(grad), axes)
+        return None if grad is None or axes is None else as_matrices(NAME, whole(grad), axes)
 
     def refreshed(matrices, projector):
         old = _Subspaces(mapped(lambda _, P: P, matrices, projector))
@@ -174,22 +175,23 @@ def scale_by_galore(
     def update(updates, state, params=None, **extra):
         tree = updates if params is None else params
         axes = as_tree(axes_in(tree), tree)
-        matrices = mapped(matrix, updates, axes)
+        matrices = jax.tree.map(matrix, updates, axes, is_leaf=is_none)
         due = state.count % update_proj_gap == 0
         projector = cond(due, refreshed, lambda _, P: P, matrices, state.projector)
 
         def project(g, G, P):
             return g if G is None else _project(whole(P), G)
 
-        def unproject(u, g, axes, G, P):
-            if G is None:
-                return u
-            full = scale * _unproject(whole(P), whole(u), G)
-            return sharded_like(g, from_matrices(NAME, full, g.shape, axes))
+        def unproject(u, G, P):
+            return u if G is None else scale * _unproject(whole(P), whole(u), G)
+
+        def tensor(G, full, g, axes):
+            return full if G is None else sharded_like(g, from_matrices(NAME, full, g.shape, axes))
 
         seen = mapped(project, updates, matrices, projector)
         seen, base_state = base.update(seen, state.base_optimizer_state, None, **extra)
-        new = mapped(unproject, seen, updates, axes, matrices, projector)
+        full = mapped(unproject, seen, matrices, projector)
+        new = jax.tree.map(tensor, matrices, full, updates, axes, is_leaf=is_none)
         count = safe_increment(state.count)
         return new, state._replace(count=count, base_optimizer_state=base_state, projector=projector)
 

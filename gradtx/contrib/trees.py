@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from gradtx.core import errors
 from gradtx.core.errors import is_none
 from gradtx.core.numerics import at_least_float32, cast, global_norm, real_like
+from gradtx.core.rows import map_rows
 from gradtx.core.types import Array, Params, Updates
 
 
@@ -31,9 +32,11 @@ def zeros(params: Params, real: bool = False) -> Params:
 def mapped(f: Callable[..., Any], updates: Updates, *trees: Any, otherwise: Any = None) -> Any:
     """The tree of f(update, *others); where there is no update, the leaf of `otherwise`, or None."""
     leaves, treedef = jax.tree.flatten(updates, is_leaf=is_none)
-    kept = [None] * len(leaves) if otherwise is None else treedef.flatten_up_to(otherwise)
-    rows = zip(leaves, kept, *map(treedef.flatten_up_to, trees), strict=True)
-    return treedef.unflatten([old if g is None else f(g, *others) for g, old, *others in rows])
+    results = map_rows(f, [leaves, *map(treedef.flatten_up_to, trees)])
+    if otherwise is not None:
+        kept = zip(leaves, results, treedef.flatten_up_to(otherwise), strict=True)
+        results = [old if g is None else new for g, new, old in kept]
+    return treedef.unflatten(results)
 
 
 def advanced(f: Callable[..., Array], updates: Updates, slot: Any) -> Any:
@@ -48,7 +51,7 @@ def total(f: Callable[..., Array], updates: Updates, *trees: Any) -> Any:
 
 def inner_product(x: Array, y: Array) -> Array:
     """The real part of ⟨x, y⟩."""
-    return jnp.sum((x.conj() * y).real)
+    return jnp.sum((x.conj() * y).real if jnp.iscomplexobj(x) else x * y)
 
 
 def distance(params: Params, others: Params) -> Array:

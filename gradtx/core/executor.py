@@ -305,17 +305,13 @@ def _situation(stages: Sequence[Stage], updates: Updates, grads: list[Any], slot
     return f"while updating {errors.path_of(updates, i)}: shapes: the update {grads[i].shape}{''.join(held)}"
 
 
-ROWS = (32, 8, 1)
-"""Lengths of rows; the traces of a GPT, with a dozen tensors of each shape, are quickest with these."""
-
-
 def _jobs(
     stacked: bool, tensors: Tensors, slots: list[Any], final: bool
 ) -> Iterator[tuple[int, Any, list[int]]]:
     """The tensors that go into one call, with their variant and the dtype of the result."""
     dtypes = [x if final or x is None else at_least_float32(x) for x in tensors.dtypes]
     kinds = list(zip(tensors.which, dtypes, strict=True))
-    for members in _alike(tensors, slots, kinds) if stacked else rows(tensors.updates, kinds, ROWS):
+    for members in _alike(tensors, slots, kinds) if stacked else rows(tensors.updates, kinds):
         yield *kinds[members[0]], members
 
 
@@ -331,8 +327,8 @@ def _alike(tensors: Tensors, slots: list[Any], kinds: list[Any]) -> list[list[in
 
 def _call(program: Program, shared: tuple[Any, ...], row: list[Any], out_dtype: Any) -> list[Any]:
     if len(row) == 1:
-        return [program.one(*shared, *row[0], out_dtype=out_dtype)]
-    return program.many(*shared, *map(list, zip(*row, strict=True)), out_dtype=out_dtype)
+        return [program.one(*row[0], *shared, out_dtype=out_dtype)]
+    return program.many([*map(list, zip(*row, strict=True))], *shared, out_dtype=out_dtype)
 
 
 def _keep_books(segment: Segment, states: Sequence[State]) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ parts apart; they live in ``gradtx.torch``.
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -33,10 +34,25 @@ def sqrt(x: Array) -> Array:
 
 @sqrt.defjvp
 def _sqrt_jvp(primals: Any, tangents: Any) -> Any:
-    (x,), (dx,) = primals, tangents
-    y = sqrt(x)
-    positive = y != 0
-    return y, jnp.where(positive, 0.5 / jnp.where(positive, y, 1), 0) * dx
+    y = sqrt(*primals)
+    return y, _or_zero(lambda y: 0.5 / y, y) * tangents[0]
+
+
+@jax.custom_jvp
+def cbrt(x: Array) -> Array:
+    """∛x, for x of at least 0, whose derivative at 0 is 0."""
+    return jnp.cbrt(x)
+
+
+@cbrt.defjvp
+def _cbrt_jvp(primals: Any, tangents: Any) -> Any:
+    y = cbrt(*primals)
+    return y, _or_zero(lambda y: 1 / (3 * y * y), y) * tangents[0]
+
+
+def _or_zero(slope: Callable[[Array], Array], y: Array) -> Array:
+    elsewhere = y != 0
+    return jnp.where(elsewhere, slope(jnp.where(elsewhere, y, 1)), 0)
 
 
 def as_real(x: Any) -> Any:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from gradtx.core import errors
 from gradtx.core.gate import gated
 from gradtx.core.numerics import as_complex, as_real, at_least_float32, cast, compute_dtype, safe_increment
+from gradtx.core.rows import row_of
 from gradtx.core.types import Array
 from gradtx.core.value import Value, unflatten
 
@@ -37,8 +38,10 @@ class Program:
         name = "_".join(template.factory.name for template in templates)
         self.scalars = jax.jit(self._scalars)
         self.one = jax.jit(_named(self._one, name), static_argnames="out_dtype")
-        many = self._stacked if stacked else self._row
-        self.many = jax.jit(_named(many, f"{name}_of_many"), static_argnames="out_dtype")
+        if stacked:
+            self.many = jax.jit(_named(self._stacked, f"{name}_of_many"), static_argnames="out_dtype")
+        else:
+            self.many = row_of(self.one, f"{name}_of_many", static_argnames="out_dtype")
 
     def _stages(self, dynamic: Sequence[Any]) -> list[Any]:
         return [
@@ -56,14 +59,14 @@ class Program:
 
     def _one(
         self,
+        grad: Array,
+        param: Array | None,
+        slots: Sequence[Mapping[str, Array]],
         dynamic: Sequence[Any],
         numbers: Sequence[Mapping[str, Array]],
         steps: Sequence[Array | None],
         extra: Mapping[str, Any],
         gate: Array | None,
-        grad: Array,
-        param: Array | None,
-        slots: Sequence[Mapping[str, Array]],
         *,
         out_dtype: Any,
     ) -> tuple[Array, list[dict[str, Array]]]:
@@ -79,16 +82,10 @@ class Program:
             new_slots.append(new)
         return cast(x, out_dtype), new_slots
 
-    def _row(self, *shared_and_rows: Any, out_dtype: Any) -> list[Any]:
-        *shared, grads, params, slots = shared_and_rows
-        rows = zip(grads, params, slots, strict=True)
-        return [self.one(*shared, *row, out_dtype=out_dtype) for row in rows]
-
-    def _stacked(self, *shared_and_rows: Any, out_dtype: Any) -> list[Any]:
-        *shared, grads, params, slots = shared_and_rows
-        rows = list(zip(grads, params, slots, strict=True))
+    def _stacked(self, columns: Sequence[list[Any]], *shared: Any, out_dtype: Any) -> list[Any]:
+        rows = list(zip(*columns, strict=True))
         stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *rows)
-        out = jax.vmap(partial(self._one, *shared, out_dtype=out_dtype))(*stacked)
+        out = jax.vmap(lambda *row: self._one(*row, *shared, out_dtype=out_dtype))(*stacked)
         return [jax.tree.map(itemgetter(i), out) for i in range(len(rows))]
 
 
