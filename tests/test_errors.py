@@ -81,14 +81,14 @@ def test_structure_cannot_be_traced() -> None:
 
 
 def test_multi_steps_wants_whole_positive_k() -> None:
-    with raises(ValueError, "MultiSteps: every_k_schedule must lie in (0, inf], got 0"):
+    with raises(ValueError, "MultiSteps: every_k_schedule must lie in [1, inf], got 0"):
         gradtx.MultiSteps(gradtx.sgd(0.1), 0)
     with raises(ValueError, "MultiSteps: every_k_schedule must be a whole number, got 2.5"):
         gradtx.MultiSteps(gradtx.sgd(0.1), 2.5)
 
 
 def test_values_are_immutable() -> None:
-    with raises(AttributeError, "a adam is immutable; make a changed copy: .replace(b1=...)"):
+    with raises(AttributeError, "adam(...) is immutable; make a changed copy: .replace(b1=...)"):
         gradtx.adam(1e-3).b1 = 0.8
 
 
@@ -282,6 +282,7 @@ def update(tx: Any, grads: Any = PARAMS, **extra: Any) -> Any:
 
 SHORT = {"layer1": {"w": jnp.ones((3, 4))}}
 NARROW = {"layer1": {"w": jnp.ones((3, 4)), "b": jnp.ones(1)}}
+OPAQUE = gradtx.contrib.sam(gradtx.sgd(0.1), gradtx.sgd(0.1), opaque_mode=True)
 SEARCH = gradtx.scale_by_backtracking_linesearch(3)
 
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
@@ -410,7 +411,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "memory": (
         lambda: gradtx.lbfgs(memory_size=2.5),
-        "scale_by_lbfgs: memory_size must be a whole number, got 2.5",
+        "lbfgs: memory_size must be a whole number, got 2.5",
     ),
     "linesearch": (
         lambda: gradtx.lbfgs(linesearch=gradtx.scale_by_zoom_linesearch),
@@ -448,6 +449,82 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "focus": (
         lambda: gradtx.sigmoid_focal_loss(jnp.ones(3), jnp.ones(3), alpha=2.0),
         "sigmoid_focal_loss: alpha must lie in [0, 1], got 2.0",
+    ),
+    "unknown dtype": (
+        lambda: gradtx.adam(0.1, mu_dtype="bf16"),
+        "adam: mu_dtype must be None or a dtype of real or complex numbers, such as 'bfloat16', got 'bf16'",
+    ),
+    "dtype of integers": (
+        lambda: gradtx.trace(0.9, accumulator_dtype=jnp.int8),
+        "trace: accumulator_dtype must be None or a dtype of real or complex numbers, such as 'bfloat16'",
+    ),
+    "no number": (
+        lambda: gradtx.adam(None),
+        "adam: learning_rate must be a number or a schedule, got None",
+    ),
+    "no schedule": (
+        lambda: gradtx.schedule(3),
+        "a factory is made of a function with a name, got int: 3; write one with def",
+    ),
+    "injected": (
+        lambda: gradtx.inject_hyperparams(3),
+        "inject_hyperparams: inner_factory must be a transformation, or a function with a name that returns",
+    ),
+    "injected dtype": (
+        lambda: gradtx.inject_hyperparams(gradtx.adam, hyperparam_dtype="float31")(0.1).init(PARAMS),
+        "inject_hyperparams: hyperparam_dtype must be None or a dtype of real or complex numbers",
+    ),
+    "step of a factory": (
+        lambda: gradtx.jit_step(gradtx.adam, PARAMS, (), PARAMS),
+        "jit_step: tx is the function adam, not a transformation; call it: adam(...)",
+    ),
+    "numbers of a factory": (
+        lambda: gradtx.hyperparams(gradtx.adam, ()),
+        "hyperparams: tx is the function adam, not a transformation; call it: adam(...)",
+    ),
+    "growing step": (
+        lambda: gradtx.rprop(0.1, eta_minus=1.5),
+        "rprop: eta_minus must lie in (0, 1), got 1.5",
+    ),
+    "shrinking step": (
+        lambda: gradtx.rprop(0.1, eta_plus=0.5),
+        "rprop: eta_plus must lie in [1, inf], got 0.5",
+    ),
+    "no steps": (
+        lambda: gradtx.contrib.muon(0.1, ns_steps=0),
+        "contrib.muon: ns_steps must lie in [1, inf], got 0",
+    ),
+    "half a step": (
+        lambda: gradtx.contrib.muon(0.1, ns_steps=1.5),
+        "contrib.muon: ns_steps must be a whole number, got 1.5",
+    ),
+    "gradients uphill": (
+        lambda: update(OPAQUE, grad_fn=3),
+        "contrib.sam: grad_fn must be a function of params, got 3",
+    ),
+    "other gradients uphill": (
+        lambda: update(OPAQUE, grad_fn=lambda params, i: SHORT),
+        "contrib.sam: what grad_fn returned have no ['layer1']['b'], the updates do",
+    ),
+    "axis": (
+        lambda: gradtx.softmax_cross_entropy(jnp.ones((2, 3)), jnp.ones((2, 3)), axis=2),
+        "softmax_cross_entropy: axis 2 is none of an array of shape (2, 3)",
+    ),
+    "axis of labels": (
+        lambda: gradtx.softmax_cross_entropy_with_integer_labels(jnp.ones(3), 1, axis=(0, 1)),
+        "softmax_cross_entropy_with_integer_labels: axis 1 is none of an array of shape (3,)",
+    ),
+    "axis of vectors": (
+        lambda: gradtx.cosine_distance(jnp.ones(3), jnp.ones((2, 3)), axis=-3),
+        "cosine_distance: axis -3 is none of an array of shape (2, 3)",
+    ),
+    "axis of triplets": (
+        lambda: gradtx.losses.triplet_margin_loss(*3 * [jnp.ones((2, 3))], axis=2),
+        "triplet_margin_loss: axis 2 is none of an array of shape (2, 3)",
+    ),
+    "axis of divergences": (
+        lambda: gradtx.kl_divergence(jnp.ones(3), jnp.ones(3), axis=1),
+        "kl_divergence: axis 1 is none of an array of shape (3,)",
     ),
     "temperature": (
         lambda: gradtx.ntxent(jnp.ones((2, 3)), jnp.zeros(2, int), temperature=0.0),

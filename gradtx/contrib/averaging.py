@@ -16,7 +16,17 @@ from gradtx.core.transformation import (
     recipe,
     treewise,
 )
-from gradtx.core.types import Array, Decay, Interval, NonNegative, Number, Params, ScalarOrSchedule, State
+from gradtx.core.types import (
+    Array,
+    Decay,
+    DType,
+    Interval,
+    NonNegative,
+    Number,
+    Params,
+    ScalarOrSchedule,
+    State,
+)
 from gradtx.optimizers.sgd import sgd
 from gradtx.schedules.warmup import warmup_constant_schedule
 from gradtx.transforms.adaptive import scale_by_rms
@@ -54,7 +64,7 @@ def schedule_free(
     learning_rate: ScalarOrSchedule,
     b1: Share = 0.9,
     weight_lr_power: Number = 2.0,
-    state_dtype: str | None = None,
+    state_dtype: DType = None,
 ):
     """Replace an optimizer's momentum and the decay of its learning rate by an average of the params.
 
@@ -144,7 +154,7 @@ def schedule_free_sgd(
     b1: Share = 0.9,
     weight_decay: Number | None = None,
     weight_lr_power: Number = 2.0,
-    state_dtype: str | None = None,
+    state_dtype: DType = None,
 ) -> GradientTransformation:
     """Gradient descent, schedule-free.
 
@@ -173,7 +183,7 @@ def schedule_free_adamw(
     eps: NonNegative = 1e-8,
     weight_decay: Number = 0.0,
     weight_lr_power: Number = 2.0,
-    state_dtype: str | None = None,
+    state_dtype: DType = None,
 ) -> GradientTransformation:
     """AdamW without its first moment, schedule-free.
 

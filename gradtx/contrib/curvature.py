@@ -17,7 +17,18 @@ from gradtx.core.transformation import (
     recipe,
     treewise,
 )
-from gradtx.core.types import Array, AtLeastOne, Decay, NonNegative, Number, Params, Positive, Selector, State
+from gradtx.core.types import (
+    Array,
+    AtLeastOne,
+    Decay,
+    DType,
+    NonNegative,
+    Number,
+    Params,
+    Positive,
+    Selector,
+    State,
+)
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.noise import as_key
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -93,7 +104,7 @@ def scale_by_sophia(
     clip_threshold: NonNegative | None = 1.0,
     update_interval: AtLeastOne = 10,
     hessian_diagonal_fn: GradientTransformation = HUTCHINSON,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     verbose: bool = False,
     print_win_rate_every_n_steps: NonNegative = 0,
 ):
@@ -173,7 +184,7 @@ def sophia(
     clip_threshold: NonNegative | None = 1.0,
     update_interval: AtLeastOne = 10,
     hessian_diagonal_fn: GradientTransformation = HUTCHINSON,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     verbose: bool = False,
     print_win_rate_every_n_steps: NonNegative = 0,
 ) -> GradientTransformation:

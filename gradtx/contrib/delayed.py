@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from gradtx.core.chain import chain
 from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
 from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Decay, NonNegative, Number, Selector
+from gradtx.core.types import Decay, DType, NonNegative, Number, Selector
 from gradtx.transforms.adaptive import ScaleByAdamState
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -76,7 +76,7 @@ def scale_by_adopt(
     b1: Decay = 0.9,
     b2: Decay = 0.9999,
     eps: NonNegative = 1e-6,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = False,
     use_clipping: bool = True,
@@ -124,7 +124,7 @@ def adopt(
     b1: Decay = 0.9,
     b2: Decay = 0.9999,
     eps: NonNegative = 1e-6,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = False,
     use_clipping: bool = True,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from gradtx.core.transformation import (
     recipe,
     treewise,
 )
-from gradtx.core.types import Array, AtLeastOne, Interval, Number, Params, Selector, State, Static
+from gradtx.core.types import Array, AtLeastOne, Count, Number, Params, Selector, State
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -37,7 +37,6 @@ from gradtx.wrappers.accumulation import cond
 
 NAME = "contrib.scale_by_galore"
 ADAM = scale_by_adam()
-Rank = Static[Annotated[int, Interval("[1, inf]")]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,7 +96,7 @@ def _base_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
 
 @treewise(state=GaLoreState, inner_states=_base_state)
 def scale_by_galore(
-    rank: Rank = 128,
+    rank: Count = 128,
     update_proj_gap: AtLeastOne = 200,
     scale: Number = 1.0,
     base_optimizer: GradientTransformation | None = None,
@@ -131,8 +130,6 @@ def scale_by_galore(
     """
     base = ADAM if base_optimizer is None else base_optimizer
     check_transformation(NAME, "base_optimizer", base)
-    if not isinstance(rank, int):
-        raise ValueError(f"{NAME}: rank must be a whole number, got {rank!r}")
     if "params" in base.plan.needs:
         raise ValueError(
             f"{NAME}: base_optimizer must do without params, which are not in its subspaces, but "
@@ -201,7 +198,7 @@ def scale_by_galore(
 @recipe
 def galore(
     learning_rate: Number,
-    rank: Rank = 128,
+    rank: Count = 128,
     update_proj_gap: AtLeastOne = 200,
     scale: Number = 1.0,
     base_optimizer: GradientTransformation | None = None,

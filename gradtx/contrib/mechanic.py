@@ -1,14 +1,14 @@
 """Mechanic: a learning rate for any optimizer, found on the way."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from gradtx.contrib.trees import inner_product, mapped, scalar_dtype, total, widened
 from gradtx.core.numerics import global_norm, safe_increment, sqrt
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
-from gradtx.core.types import Array, Interval, NonNegative, Params, Positive, State, Static
+from gradtx.core.types import Array, Count, NonNegative, Params, Positive, State
 
 
 class MechanicState(NamedTuple):
@@ -39,7 +39,7 @@ def mechanize(
     weight_decay: NonNegative = 1e-2,
     eps: Positive = 1e-8,
     s_init: Positive = 1e-6,
-    num_betas: Static[Annotated[int, Interval("[1, inf]")]] = 6,
+    num_betas: Count = 6,
 ):
     """Find the factor of an optimizer's steps: give it a learning rate of 1, or a schedule that peaks at 1.
 
@@ -58,8 +58,6 @@ def mechanize(
     Source: Cutkosky et al., Mechanic: a learning rate tuner, arXiv:2306.00144.
     """
     check_transformation("contrib.mechanize", "base_optimizer", base_optimizer)
-    if not isinstance(num_betas, int):
-        raise ValueError(f"contrib.mechanize: num_betas must be a whole number, got {num_betas!r}")
 
     def init(params):
         zero = jnp.zeros([num_betas], scalar_dtype("contrib.mechanize", params))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from gradtx.core.chain import chain
 from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
 from gradtx.core.transformation import GradientTransformation, leafwise, recipe, treewise
-from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Selector
+from gradtx.core.types import Array, Decay, DType, NonNegative, Number, Params, Selector
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
 
@@ -31,7 +31,7 @@ class _Moments(NamedTuple):
 
 
 @leafwise(state=_Moments, name="contrib.scale_by_ademamix")
-def _scale_by_ademamix(b1: Decay, b2: Decay, b3: Decay, alpha: Number, eps, eps_root, mu_dtype: str | None):
+def _scale_by_ademamix(b1: Decay, b2: Decay, b3: Decay, alpha: Number, eps, eps_root, mu_dtype: DType):
     def init(param):
         m1, m2 = (jnp.zeros_like(param, dtype=mu_dtype) for _ in range(2))
         return dict(m1=m1, m2=m2, nu=real_like(param))
@@ -68,7 +68,7 @@ def scale_by_ademamix(
     alpha: Number = 6.0,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
 ) -> GradientTransformation:
     """AdEMAMix's direction: Adam's, with a slow mean of the gradients added to the fast one.
 
@@ -99,7 +99,7 @@ def ademamix(
     alpha: Number = 5.0,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     weight_decay: Number = 0.0,
     mask: Selector | None = None,
 ) -> GradientTransformation:

@@ -19,7 +19,17 @@ from gradtx.core.transformation import (
     recipe,
     treewise,
 )
-from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Positive, Selector, Static
+from gradtx.core.types import (
+    Array,
+    Count,
+    Decay,
+    DType,
+    NonNegative,
+    Number,
+    Params,
+    Positive,
+    Selector,
+)
 from gradtx.core.value import keeping_arrays
 from gradtx.optimizers.adam import adamw
 from gradtx.transforms.adaptive import debiased_mean
@@ -96,7 +106,7 @@ def _scale_by_muon(
     triples: Any,
     beta: Decay,
     eps,
-    mu_dtype: str | None,
+    mu_dtype: DType,
     nesterov: bool,
     adaptive: bool,
     preconditioning: str,
@@ -118,10 +128,10 @@ def _scale_by_muon(
 @treewise(state=MuonState)
 def scale_by_muon(
     ns_coeffs: Any = STANDARD,
-    ns_steps: Static[int] = 5,
+    ns_steps: Count = 5,
     beta: Decay = 0.95,
     eps: Positive = 1e-8,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = True,
     adaptive: bool = False,
@@ -225,12 +235,12 @@ def scale_by_shape(
 def muon(
     learning_rate: Number,
     ns_coeffs: Any = STANDARD,
-    ns_steps: Static[int] = 5,
+    ns_steps: Count = 5,
     beta: Decay = 0.95,
     eps: Positive = 1e-8,
     weight_decay: Number = 0.0,
     weight_decay_mask: Selector | None = None,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = True,
     adaptive: bool = False,

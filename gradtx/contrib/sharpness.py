@@ -1,15 +1,16 @@
 """Sharpness-aware minimization: gradients from where the loss is worst nearby."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gradtx.contrib.trees import mapped, widened
+from gradtx.core import errors
 from gradtx.core.apply import apply_updates
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
-from gradtx.core.types import Array, Interval, Params, State, Static
+from gradtx.core.types import Array, Count, Params, State
 from gradtx.wrappers.accumulation import cond
 
 
@@ -45,7 +46,7 @@ def _both_states(arguments: Mapping[str, Any], state: State) -> InnerStates:
 def sam(
     optimizer: GradientTransformation,
     adv_optimizer: GradientTransformation,
-    sync_period: Static[Annotated[int, Interval("[1, inf]")]] = 2,
+    sync_period: Count = 2,
     reset_state: bool = True,
     opaque_mode: bool = False,
     batch_axis_name: str | None = None,
@@ -70,12 +71,11 @@ def sam(
         batch_axis_name: in opaque mode, the axis of devices over which these gradients are averaged.
 
     Raises:
-        TypeError: in opaque mode at `update`, if it is called without ``grad_fn``.
+        TypeError: in opaque mode at `update`, if it is called without ``grad_fn``, or with no function.
+        ValueError: there, if gradients that it returns are not like the updates.
 
     Source: Foret et al., Sharpness-aware minimization, arXiv:2010.01412.
     """
-    if not isinstance(sync_period, int):
-        raise ValueError(f"contrib.sam: sync_period must be a whole number, got {sync_period!r}")
     check_transformation("contrib.sam", "optimizer", optimizer)
     check_transformation("contrib.sam", "adv_optimizer", adv_optimizer)
 
@@ -106,11 +106,15 @@ def sam(
         return updates, SAMState(steps, opt_state, adv_state, cache)
 
     def opaque(updates, state, params, *, grad_fn, **extra):
+        if not callable(grad_fn):
+            raise TypeError(f"contrib.sam: grad_fn must be a function of params, got {grad_fn!r}")
         adv_state, adv_params = state.adv_state, params
         for i in range(sync_period - 1):
             steps, adv_state = uphill(updates, adv_state, adv_params, extra)
             adv_params = apply_updates(adv_params, steps)
-            updates = mapped(lambda _, g: g, updates, grad_fn(adv_params, i))
+            grads = grad_fn(adv_params, i)
+            errors.check_alike("contrib.sam", "the updates", updates, "what grad_fn returned", grads)
+            updates = mapped(lambda _, g: g, updates, grads)
             if batch_axis_name is not None:
                 updates = jax.lax.pmean(updates, axis_name=batch_axis_name)
         updates, opt_state = optimizer.update(updates, state.opt_state, params, **extra)

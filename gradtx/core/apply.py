@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gradtx.core import errors
 from gradtx.core.numerics import at_least_float32, between, cast
 from gradtx.core.rows import PerTensor
-from gradtx.core.transformation import GradientTransformation
+from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.core.types import Array, Params, Scalar, State, Updates
 
 
@@ -120,7 +120,6 @@ def periodic_update(
     return jax.tree.map(partial(jnp.where, due), new_tensors, old_tensors)
 
 
-@partial(jax.jit, donate_argnames=("state", "params"))
 def jit_step(
     tx: GradientTransformation, grads: Updates, state: State, params: Params, **extra: Any
 ) -> tuple[Params, State]:
@@ -136,6 +135,9 @@ def jit_step(
         params: the parameters.
         **extra: arrays that `update` may need, such as ``value=loss``.
 
+    Raises:
+        TypeError: if `tx` is no transformation of this library; `chain` makes one of Optax's.
+
     Example:
         >>> import gradtx, jax.numpy as jnp
         >>> tx, params = gradtx.sgd(0.5), {"w": jnp.array(1.0)}
@@ -143,5 +145,13 @@ def jit_step(
         >>> print(params["w"])
         0.5
     """
+    check_transformation("jit_step", "tx", tx)
+    return _step(tx, grads, state, params, extra)
+
+
+@partial(jax.jit, donate_argnames=("state", "params"))
+def _step(
+    tx: Any, grads: Updates, state: State, params: Params, extra: dict[str, Any]
+) -> tuple[Params, State]:
     updates, state = tx.update(grads, state, params, **extra)
     return apply_updates(params, updates), state

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.core.names import unique
-from gradtx.core.transformation import GradientTransformation, ScheduledState
+from gradtx.core.transformation import GradientTransformation, ScheduledState, check_transformation
 from gradtx.core.types import Scalar, State
 
 
@@ -34,6 +34,7 @@ def hyperparams(tx: GradientTransformation, state: State) -> Hyperparams:
         Two dicts. Fixed numbers are as they were given, scheduled ones are scalars. Overrides by
         path pattern (`groups`) are not in it: these are the numbers of the other parameters.
     """
+    check_transformation("hyperparams", "tx", tx)
     rows = list(_rows(tx, state, Counter()))
     repeated = Counter(argument for _, argument, _, _ in rows)
     named = [

@@ -2,7 +2,8 @@
 
 While a program is traced, each call of a compiled function costs some 50 microseconds of Python, for one
 tensor as for thirty. So tensors of one shape go together, in rows of a few fixed lengths: each length
-is a program to trace once, as four calls of the length below. Outside of tracing a call runs at once, and tensors go one by one.
+is a program to trace once, as four calls of the length below. Outside of tracing a call runs at once, and
+tensors go one by one.
 """
 
 from collections.abc import Callable, Iterator, Sequence

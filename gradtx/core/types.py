@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
+from jax.typing import DTypeLike
 
 T = TypeVar("T")
 
@@ -25,14 +26,18 @@ whole params, or a tree (see :mod:`gradtx.core.select`)."""
 class Interval(NamedTuple):
     """The domain of a numeric argument, as written in papers: ``Interval("[0, 1)")``.
 
-    complaint: how an error about a number outside begins, with ``{}`` for the number.
+    complaint: how an error about a number outside begins, with ``{}`` for the number;
+    whole: whether only whole numbers lie in it.
     """
 
     text: str
     complaint: str = ""
+    whole: bool = False
 
     def holds(self, number: float) -> bool:
         """Whether a number lies in it."""
+        if self.whole and not isinstance(number, int):
+            return False
         low, high = (float(bound) for bound in self.text[1:-1].split(","))
         above = number > low if self.text[0] == "(" else number >= low
         below = number < high if self.text[-1] == ")" else number <= high
@@ -40,12 +45,14 @@ class Interval(NamedTuple):
 
     def error(self, name: str, number: Any) -> str:
         """What is said of a number outside, given as the argument of this name."""
+        if self.whole and not isinstance(number, int):
+            return f"{name} must be a whole number, got {number!r}"
         if self.complaint:
             return f"{self.complaint.format(number)}; {name} must lie in {self.text}"
         return f"{name} must lie in {self.text}, got {number!r}"
 
 
-# Dataclasses, for these two must differ: of two equal annotations `typing` may hand out one for both.
+# Dataclasses, for these must differ: of two equal annotations `typing` may hand out one for both.
 @dataclass(frozen=True)
 class _Static:
     """Marks an argument whose number chooses structure and therefore cannot be traced."""
@@ -54,6 +61,11 @@ class _Static:
 @dataclass(frozen=True)
 class _OffAtZero:
     """Marks a number whose 0 leaves a part out: that 0 is a choice, every other value a number."""
+
+
+@dataclass(frozen=True)
+class _DType:
+    """Marks the name of a dtype of real or complex numbers, or None."""
 
 
 class Off(int):
@@ -79,6 +91,11 @@ Decay = Annotated[ScalarOrSchedule, Interval("[0, 1)")]
 """The share of the old value that a moving average keeps, or a schedule of it."""
 Static = Annotated[T, _Static()]
 """An argument that chooses structure: it stays a Python value, and a change of it recompiles."""
+Count = Static[Annotated[int, Interval("[1, inf]", whole=True)]]
+"""How many: a whole number of at least 1."""
+DType = Annotated[DTypeLike | None, _DType()]
+"""A dtype of real or complex numbers, such as ``"bfloat16"`` or ``jax.numpy.bfloat16``; None chooses by
+the params, and is at least float32."""
 OffAtZero = Annotated[T, _OffAtZero()]
 """A number that switches something on, momentum or weight decay: with 0 there is no such part, and no
 state of it. The body is handed `OFF` then; traced numbers and schedules are always on."""

@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.core.types import OFF, Interval, _OffAtZero, _Static
+from gradtx.core.types import OFF, Interval, _DType, _OffAtZero, _Static
 
 V = TypeVar("V", bound="Value")
 
@@ -115,7 +115,8 @@ class Value:
         return hash((self._call, tuple(_hashed(leaf) for leaf in self._leaves)))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a {self.factory.name} is immutable; make a changed copy: .replace({name}=...)")
+        made = self.factory.name
+        raise AttributeError(f"{made}(...) is immutable; make a changed copy: .replace({name}=...)")
 
     def __reduce__(self) -> Any:
         return _rebuild, (self.factory.public, dict(self.arguments))
@@ -364,7 +365,7 @@ class Factory:
     def marks(self) -> dict[str, tuple[Any, ...]]:
         """What the annotations say of each argument: its `Interval`, or that it is static."""
         parameters = self.signature.parameters.values()
-        return {p.name: tuple(_marks(p.annotation, self.body)) for p in parameters}
+        return {p.name: tuple(_marks(_resolved(p.annotation, self.body))) for p in parameters}
 
     @cached_property
     def numeric(self) -> frozenset[str]:
@@ -380,6 +381,15 @@ class Factory:
         unmarked = parameter.annotation in (inspect.Parameter.empty, float, int, "float", "int")
         number = parameter.default is inspect.Parameter.empty or is_number(parameter.default)
         return unmarked and number and not marks
+
+    @cached_property
+    def optional(self) -> frozenset[str]:
+        """The arguments that may be None."""
+        return frozenset(
+            name
+            for name, parameter in self.signature.parameters.items()
+            if parameter.default is None or _admits_none(_resolved(parameter.annotation, self.body))
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -420,7 +430,9 @@ class Factory:
                 raise TypeError(
                     f"{self.name}: {name} chooses structure and cannot be traced; pass a Python value"
                 )
-            if not isinstance(mark, Interval) or argument is None:
+            if isinstance(mark, _DType):
+                self._check_dtype(name, argument)
+            if not isinstance(mark, Interval) or (argument is None and name in self.optional):
                 continue
             if not is_number(argument):
                 if callable(argument) or hasattr(argument, "shape") or _is_placeholder(argument):
@@ -428,6 +440,17 @@ class Factory:
                 raise TypeError(f"{self.name}: {name} must be a number or a schedule, got {argument!r}")
             if not isinstance(argument, int | float) or not mark.holds(argument):
                 raise ValueError(f"{self.name}: {mark.error(name, argument)}")
+
+    def _check_dtype(self, name: str, argument: Any) -> None:
+        try:
+            known = argument is None or jnp.issubdtype(jnp.dtype(argument), jnp.inexact)
+        except TypeError:
+            known = False
+        if not known:
+            raise TypeError(
+                f"{self.name}: {name} must be None or a dtype of real or complex numbers, such as "
+                f"'bfloat16', got {argument!r}"
+            )
 
     def show(self, arguments: Mapping[str, Any]) -> str:
         """The call as source text."""
@@ -464,16 +487,23 @@ def show(x: Any) -> str:
     return repr(x)
 
 
-def _marks(annotation: Any, body: Callable[..., Any]) -> Iterator[Any]:
-    if isinstance(annotation, str):
-        try:
-            annotation = eval(annotation, body.__globals__)  # a stringised annotation of this very module
-        except Exception:  # noqa: BLE001  # whatever a name under TYPE_CHECKING raises: no mark then
-            return
+def _resolved(annotation: Any, body: Callable[..., Any]) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, body.__globals__)  # a stringised annotation of this very module
+    except Exception:  # noqa: BLE001  # whatever a name under TYPE_CHECKING raises: nothing is known then
+        return None
+
+
+def _marks(annotation: Any) -> Iterator[Any]:
     yield from getattr(annotation, "__metadata__", ())
     for inner in typing.get_args(annotation):
-        if not isinstance(inner, str):
-            yield from _marks(inner, body)
+        yield from _marks(inner)
+
+
+def _admits_none(annotation: Any) -> bool:
+    return annotation in (None, type(None)) or any(map(_admits_none, typing.get_args(annotation)))
 
 
 def factory_of(function: Any) -> Factory:
@@ -500,7 +530,15 @@ def register(
         kind: the class of the values.
         name: the name in `repr`, configs, errors and states. Default: the function's.
         **options: what the kind's decorator was told.
+
+    Raises:
+        TypeError: for what is no function with a name.
     """
+    if not (callable(body) and hasattr(body, "__qualname__")):
+        raise TypeError(
+            f"a factory is made of a function with a name, got {type(body).__name__}: {body!r}; "
+            "write one with def"
+        )
 
     def public(*args: Any, **kwargs: Any) -> Any:
         return factory(*args, **kwargs)

@@ -50,6 +50,14 @@ def same_shape(name: str, **arrays: Any) -> None:
         raise ValueError(f"{name}: shapes must be the same: {_listed(shapes)}")
 
 
+def check_axis(name: str, axis: Axis, *arrays: ArrayLike) -> None:
+    """Raise unless what these broadcast to has the axis, or all of several."""
+    shape = np.broadcast_shapes(*map(np.shape, arrays))
+    for one in axis if isinstance(axis, tuple) else () if axis is None else (axis,):
+        if not -len(shape) <= one < len(shape):
+            raise ValueError(f"{name}: axis {one} is none of an array of shape {shape}")
+
+
 def _listed(shapes: dict[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{argument} {shape}" for argument, shape in shapes.items())
 

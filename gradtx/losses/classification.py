@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 from gradtx.core.types import Array
 from gradtx.losses.arguments import (
     Axis,
+    check_axis,
     class_index,
     fitting,
     floating,
@@ -56,6 +57,7 @@ def _compared(name: str, logits: ArrayLike, labels: ArrayLike, axis: Axis, where
     """Scores, probabilities and log-probabilities; what a mask leaves out has label 0."""
     fitting(name, logits=logits, labels=labels)
     (x, y), dtype = widened(name, logits, labels)
+    check_axis(name, axis, x, y)
     mask = mask_of(name, where, x, axis)
     return x, masked(mask, y, 0), masked_log_softmax(x, axis, mask), dtype
 
@@ -112,6 +114,7 @@ def softmax_cross_entropy_with_integer_labels(
     (x,), dtype = widened(name, logits)
     if not isinstance(axis, int | tuple):
         raise TypeError(f"{name}: axis must be an integer or a tuple of integers, got {axis!r}")
+    check_axis(name, axis, x)
     axes = axis if isinstance(axis, tuple) else (axis,)
     mask = mask_of(name, where, x, axes)
     mask = None if mask is None else _classes_last(jnp.broadcast_to(mask, x.shape), axes)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.losses.arguments import Axis, fitting, floating, mask_of, masked, widened
+from gradtx.losses.arguments import Axis, check_axis, fitting, floating, mask_of, masked, widened
 from gradtx.losses.logarithms import weighted
 
 
@@ -30,7 +30,7 @@ def kl_divergence(
 
     Source: Kullback and Leibler, On information and sufficiency, 1951.
     """
-    log_q, p, dtype = _compared("kl_divergence", log_predictions, targets, where)
+    log_q, p, dtype = _compared("kl_divergence", log_predictions, targets, axis, where)
     return jnp.sum(_divergence(log_q, p), axis).astype(dtype)
 
 
@@ -53,7 +53,7 @@ def kl_divergence_with_log_targets(
         ValueError: if the shapes do not fit.
     """
     log_q, log_p, dtype = _compared(
-        "kl_divergence_with_log_targets", log_predictions, log_targets, where, absent=-jnp.inf
+        "kl_divergence_with_log_targets", log_predictions, log_targets, axis, where, absent=-jnp.inf
     )
     finite = jnp.where(jnp.isneginf(log_p), 0, log_p)
     return -jnp.sum(weighted(jnp.exp(log_p), log_q - finite), axis).astype(dtype)
@@ -79,7 +79,7 @@ def generalized_kl_divergence(
         TypeError: for arguments that are not floating.
         ValueError: if the shapes do not fit.
     """
-    log_q, p, dtype = _compared("generalized_kl_divergence", log_predictions, targets, where)
+    log_q, p, dtype = _compared("generalized_kl_divergence", log_predictions, targets, axis, where)
     return jnp.sum(_divergence(log_q, p) + jnp.exp(log_q) - p, axis).astype(dtype)
 
 
@@ -91,10 +91,13 @@ def _divergence(log_q: Array, p: Array) -> Array:
     return -weighted(p, log_q - jnp.log(jnp.where(p == 0, 1, p)))
 
 
-def _compared(name: str, log_q: ArrayLike, targets: ArrayLike, where: ArrayLike | None, absent: float = 0):
+def _compared(
+    name: str, log_q: ArrayLike, targets: ArrayLike, axis: Axis, where: ArrayLike | None, absent: float = 0
+):
     """Both in the dtype to compute in; what a mask leaves out has probability 0 in both."""
     floating(name, log_predictions=log_q, targets=targets)
     fitting(name, log_predictions=log_q, targets=targets)
     (log_q, p), dtype = widened(name, log_q, targets)
+    check_axis(name, axis, log_q, p)
     mask = mask_of(name, where, log_q)
     return masked(mask, log_q, -jnp.inf), masked(mask, p, absent), dtype

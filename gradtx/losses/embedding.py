@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.losses.arguments import fitting, floating, widened, within
+from gradtx.losses.arguments import check_axis, fitting, floating, widened, within
 from gradtx.losses.logarithms import log_sum
 from gradtx.losses.regression import unit
 
@@ -95,6 +95,7 @@ def triplet_margin_loss(
     floating(name, anchors=anchors, positives=positives, negatives=negatives)
     fitting(name, anchors=anchors, positives=positives, negatives=negatives)
     (a, p, n), dtype = widened(name, anchors, positives, negatives)
+    check_axis(name, axis, a, p, n)
 
     def distance(x: Array, y: Array) -> Array:
         size = jnp.abs(x - y)

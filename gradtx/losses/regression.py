@@ -7,7 +7,17 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gradtx.core.types import Array
-from gradtx.losses.arguments import Axis, fitting, floating, mask_of, masked, same_shape, widened, within
+from gradtx.losses.arguments import (
+    Axis,
+    check_axis,
+    fitting,
+    floating,
+    mask_of,
+    masked,
+    same_shape,
+    widened,
+    within,
+)
 
 
 def squared_error(predictions: ArrayLike, targets: ArrayLike | None = None) -> Array:
@@ -188,6 +198,7 @@ def _cosine(name: str, a: Any, b: Any, epsilon: Any, axis: Axis, where: Any) -> 
     floating(name, predictions=a, targets=b)
     fitting(name, predictions=a, targets=b)
     (a, b), dtype = widened(name, a, b)
+    check_axis(name, axis, a, b)
     mask = mask_of(name, where, a)
     a, b = masked(mask, a, 0), masked(mask, b, 0)
     return jnp.sum(unit(a, epsilon, axis) * unit(b, epsilon, axis), axis), dtype

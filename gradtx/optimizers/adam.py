@@ -2,7 +2,7 @@
 
 from gradtx.core.chain import chain
 from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, NonNegative, Number, Selector
+from gradtx.core.types import Decay, DType, NonNegative, Number, Selector
 from gradtx.transforms.adaptive import scale_by_adam, scale_by_amsgrad
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -15,7 +15,7 @@ def adam(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = False,
 ) -> GradientTransformation:
@@ -38,7 +38,7 @@ def adamw(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     weight_decay: Number = 1e-4,
     mask: Selector | None = None,
     *,
@@ -70,7 +70,7 @@ def nadam(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = True,
 ) -> GradientTransformation:
@@ -92,7 +92,7 @@ def nadamw(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     weight_decay: Number = 1e-4,
     mask: Selector | None = None,
     *,
@@ -118,7 +118,7 @@ def amsgrad(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ) -> GradientTransformation:

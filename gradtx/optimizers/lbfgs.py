@@ -2,8 +2,8 @@
 
 from gradtx.core.chain import chain
 from gradtx.core.transformation import GradientTransformation, check_transformation, recipe
-from gradtx.core.types import Number, Static
-from gradtx.transforms.quasi_newton import Rows, scale_by_lbfgs
+from gradtx.core.types import Count, Number
+from gradtx.transforms.quasi_newton import scale_by_lbfgs
 from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate
 from gradtx.transforms.zoom import scale_by_zoom_linesearch
 
@@ -13,7 +13,7 @@ ZOOM = scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy=
 @recipe
 def lbfgs(
     learning_rate: Number | None = None,
-    memory_size: Static[Rows] = 10,
+    memory_size: Count = 10,
     scale_init_precond: bool = True,
     linesearch: GradientTransformation | None = ZOOM,
 ) -> GradientTransformation:

@@ -2,7 +2,7 @@
 
 from gradtx.core.chain import chain
 from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, NonNegative, Number
+from gradtx.core.types import Decay, DType, NonNegative, Number
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.differences import scale_by_optimistic_gradient
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -34,7 +34,7 @@ def optimistic_adam_v2(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     nesterov: bool = True,
 ) -> GradientTransformation:
     """Optimistic Adam: steps along Adam's direction and what it has changed by.

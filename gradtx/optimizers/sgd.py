@@ -2,7 +2,7 @@
 
 from gradtx.core.chain import chain
 from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Array, Decay, NonNegative, Number
+from gradtx.core.types import Array, Decay, DType, NonNegative, Number
 from gradtx.transforms.momentum import ema, trace
 from gradtx.transforms.noise import add_noise
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
@@ -14,7 +14,7 @@ def sgd(
     learning_rate: Number,
     momentum: Number | None = None,
     nesterov: bool = False,
-    accumulator_dtype: str | None = None,
+    accumulator_dtype: DType = None,
 ) -> GradientTransformation:
     """Stochastic gradient descent, with momentum if it is given.
 
@@ -61,7 +61,7 @@ def sign_sgd(learning_rate: Number) -> GradientTransformation:
 
 @recipe
 def signum(
-    learning_rate: Number, beta: Decay = 0.9, accumulator_dtype: str | None = None
+    learning_rate: Number, beta: Decay = 0.9, accumulator_dtype: DType = None
 ) -> GradientTransformation:
     """Steps of one size in every coordinate, by the sign of the averaged gradient.
 

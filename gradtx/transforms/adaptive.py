@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
 from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, NonNegative, Params, Scalar
+from gradtx.core.types import Array, Decay, DType, NonNegative, Params, Scalar
 
 
 class ScaleByAdamState(NamedTuple):
@@ -30,7 +30,7 @@ def scale_by_adam(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     *,
     nesterov: bool = False,
 ):
@@ -80,7 +80,7 @@ def scale_by_amsgrad(
     b2: Decay = 0.999,
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     bias_correction_mu: bool = True,
     bias_correction_nu: bool = True,
 ):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from gradtx.core.numerics import abs_sq, decay_towards, norm, real_dtype, sqrt
 from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Scalar
+from gradtx.core.types import Array, Decay, DType, NonNegative, Number, Params, Scalar
 from gradtx.transforms.decay import WeightDecaySchedule
 from gradtx.transforms.scaling import ScaleByScheduleState
 
@@ -27,7 +27,7 @@ def scale_by_novograd(
     eps: NonNegative = 1e-8,
     eps_root: NonNegative = 0.0,
     weight_decay: Number = 0.0,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
 ):
     """NovoGrad's direction: momentum on gradients that are normalised tensor by tensor.
 
@@ -105,7 +105,7 @@ class ScaleByDistanceOverGradientsState(NamedTuple):
 def scale_by_distance_over_gradients(
     reps_rel: NonNegative = 1e-6,
     eps: NonNegative = 1e-8,
-    param_dtype: str | None = None,
+    param_dtype: DType = None,
     global_scale: Number = 1.0,
 ):
     """Layer-wise DoG: a step size without a learning rate, from how far each tensor has come.

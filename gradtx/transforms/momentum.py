@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from gradtx.core import numerics
 from gradtx.core.numerics import decay_towards
 from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, Number, Params
+from gradtx.core.types import Array, Decay, DType, Number, Params
 
 
 class TraceState(NamedTuple):
@@ -17,7 +17,7 @@ class TraceState(NamedTuple):
 
 
 @leafwise(state=TraceState)
-def trace(decay: Number, nesterov: bool = False, accumulator_dtype: str | None = None):
+def trace(decay: Number, nesterov: bool = False, accumulator_dtype: DType = None):
     """Classical momentum: the decaying sum of past updates.
 
     vₜ = gₜ + decay·vₜ₋₁; the update is vₜ, or gₜ + decay·vₜ with Nesterov's look-ahead.
@@ -48,7 +48,7 @@ class EmaState(NamedTuple):
 
 
 @leafwise(state=EmaState)
-def ema(decay: Decay, debias: bool = True, accumulator_dtype: str | None = None):
+def ema(decay: Decay, debias: bool = True, accumulator_dtype: DType = None):
     """The exponential moving average of past updates.
 
     mₜ = decay·mₜ₋₁ + (1 − decay)·gₜ; the update is mₜ / (1 − decayᵗ), or mₜ without `debias`.

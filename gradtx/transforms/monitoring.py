@@ -11,7 +11,7 @@ from jax.tree_util import keystr
 from gradtx.core import errors
 from gradtx.core.numerics import at_least_float32, cast
 from gradtx.core.transformation import EmptyState, GradientTransformation, treewise
-from gradtx.core.types import Array, Decay, Params, State, Updates
+from gradtx.core.types import Array, Decay, DType, Params, State, Updates
 from gradtx.core.value import Value, register
 from gradtx.transforms.momentum import ema
 
@@ -197,7 +197,7 @@ def _recorded(body: Callable[P, Any]) -> Callable[P, Measurement]:
 
 @_recorded
 def measure_with_ema(
-    measure: Measure, decay: Decay, debias: bool = True, accumulator_dtype: str | None = None
+    measure: Measure, decay: Decay, debias: bool = True, accumulator_dtype: DType = None
 ) -> Any:
     """The exponential moving average of a measurement, for `monitor`.
 

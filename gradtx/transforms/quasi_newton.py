@@ -1,6 +1,6 @@
 """Quasi-Newton directions: the inverse Hessian from the last steps and changes of the gradient."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,8 @@ import jax.numpy as jnp
 from gradtx.core.errors import is_none
 from gradtx.core.numerics import global_norm, safe_increment
 from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Interval, Params, Scalar, Static, Updates
+from gradtx.core.types import Array, Count, Params, Scalar, Updates
 from gradtx.core.vectors import add_scaled, dot, widened
-
-Rows = Annotated[int, Interval("[1, inf]")]
 
 
 def inverse_hessian_times(
@@ -78,7 +76,7 @@ class ScaleByLBFGSState(NamedTuple):
 
 
 @treewise(state=ScaleByLBFGSState)
-def scale_by_lbfgs(memory_size: Static[Rows] = 10, scale_init_precond: bool = True):
+def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
     """The direction of L-BFGS: updates times an approximation H of the inverse Hessian.
 
     With s the last step of the params and y the change of the updates over it, H is built from the last
@@ -99,9 +97,6 @@ def scale_by_lbfgs(memory_size: Static[Rows] = 10, scale_init_precond: bool = Tr
     Source: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989;
     Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
     """
-
-    if not isinstance(memory_size, int):
-        raise ValueError(f"scale_by_lbfgs: memory_size must be a whole number, got {memory_size!r}")
 
     def init(params):
         def ring(x):

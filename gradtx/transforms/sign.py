@@ -1,12 +1,25 @@
 """Signs: steps of one size in every coordinate."""
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax.numpy as jnp
 
 from gradtx.core.numerics import decay_towards
 from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Positive
+from gradtx.core.types import (
+    Array,
+    AtLeastOne,
+    Decay,
+    DType,
+    Interval,
+    NonNegative,
+    Number,
+    Params,
+    Positive,
+    ScalarOrSchedule,
+)
+
+Shrink = Annotated[ScalarOrSchedule, Interval("(0, 1)")]
 
 
 @leafwise()
@@ -33,7 +46,7 @@ class ScaleByLionState(NamedTuple):
 def scale_by_lion(
     b1: Decay = 0.9,
     b2: Decay = 0.99,
-    mu_dtype: str | None = None,
+    mu_dtype: DType = None,
     *,
     mode: Literal["hard", "smooth", "refined"] = "hard",
     smooth_beta: Number = 1.0,
@@ -83,8 +96,8 @@ class ScaleByRpropState(NamedTuple):
 @leafwise(state=ScaleByRpropState)
 def scale_by_rprop(
     learning_rate: Positive,
-    eta_minus: Positive = 0.5,
-    eta_plus: Positive = 1.2,
+    eta_minus: Shrink = 0.5,
+    eta_plus: AtLeastOne = 1.2,
     min_step_size: NonNegative = 1e-6,
     max_step_size: NonNegative = 50.0,
 ):
@@ -97,7 +110,7 @@ def scale_by_rprop(
     Args:
         learning_rate: the first step size.
         eta_minus: factor where the gradient turned, in (0, 1).
-        eta_plus: factor where it did not, above 1.
+        eta_plus: factor where it did not, at least 1.
         min_step_size: lower bound of the step sizes.
         max_step_size: upper bound of the step sizes.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, ParamSpec
+from typing import Annotated, Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax.core import Tracer
 from gradtx.core.errors import check_alike, is_none
 from gradtx.core.numerics import at_least_float32, safe_increment
 from gradtx.core.transformation import GradientTransformation, Treewise
-from gradtx.core.types import Array, Positive, State, Static, Updates
+from gradtx.core.types import Array, DType, Interval, ScalarOrSchedule, State, Static, Updates
 from gradtx.core.value import register
 
 P = ParamSpec("P")
@@ -58,10 +58,10 @@ def _accumulating(body: Callable[P, Any]) -> Callable[P, Accumulating]:
 @_accumulating
 def MultiSteps(
     inner: GradientTransformation,
-    every_k_schedule: Static[Positive],
+    every_k_schedule: Static[Annotated[ScalarOrSchedule, Interval("[1, inf]", whole=True)]],
     use_grad_mean: bool = True,
     should_skip_update_fn: Callable[..., Any] | None = None,
-    accumulator_dtype: str | None = None,
+    accumulator_dtype: DType = None,
 ):
     """Accumulate k gradients, then make one step of an optimizer with their mean.
 
@@ -91,8 +91,6 @@ def MultiSteps(
         -2.0
     """
     at_once = every_k_schedule == 1
-    if not callable(every_k_schedule) and not isinstance(every_k_schedule, int):
-        raise ValueError(f"MultiSteps: every_k_schedule must be a whole number, got {every_k_schedule!r}")
     k_at: Any = every_k_schedule if callable(every_k_schedule) else lambda gradient_step: every_k_schedule
 
     def verdict(updates, gradient_step, params):

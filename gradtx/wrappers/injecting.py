@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.core.numerics import at_least_float32, safe_increment
 from gradtx.core.transformation import GradientTransformation, InnerStates, recipe, treewise
-from gradtx.core.types import Array, Scalar, State
+from gradtx.core.types import Array, DType, Scalar, State
 from gradtx.core.value import Factory, factory_of
 from gradtx.schedules.stateful import StatefulSchedule, WrappedSchedule
 
@@ -45,7 +45,7 @@ def _with_numbers_of(arguments: Mapping[str, Any], state: State) -> InnerStates:
 def _injected(
     inner_factory: GradientTransformation,
     static_args: tuple[str, ...],
-    hyperparam_dtype: str | None,
+    hyperparam_dtype: DType,
     schedules: Mapping[str, Callable[..., Any]],
 ):
     inner = inner_factory
@@ -88,7 +88,7 @@ def _injected(
 def inject_hyperparams(
     inner_factory: Callable[..., GradientTransformation] | GradientTransformation,
     static_args: str | Iterable[str] = (),
-    hyperparam_dtype: Any = None,
+    hyperparam_dtype: DType = None,
     schedules: Mapping[str, Callable[..., Any]] | None = None,
 ) -> Any:
     """Keep an optimizer's numbers in its state, where a training loop can read and set them.
@@ -109,6 +109,9 @@ def inject_hyperparams(
         state has ``hyperparams``, a dict by name; in it are the numbers of the last update, and those
         that are not scheduled can be replaced.
 
+    Raises:
+        TypeError: for what is neither a transformation nor a function with a name.
+
     Example:
         >>> import gradtx, jax.numpy as jnp
         >>> tx = gradtx.inject_hyperparams(gradtx.adamw)(learning_rate=1e-3)
@@ -123,6 +126,11 @@ def inject_hyperparams(
         numbers = {name: _first(schedule) for name, schedule in own.items()}
         return _injected(
             inner_factory.replace(**numbers), names, hyperparam_dtype, {**own, **(schedules or {})}
+        )
+    if not (callable(inner_factory) and hasattr(inner_factory, "__qualname__")):
+        raise TypeError(
+            "inject_hyperparams: inner_factory must be a transformation, or a function with a name that "
+            f"returns one, got {type(inner_factory).__name__}: {inner_factory!r}"
         )
     recorded = isinstance(getattr(inner_factory, "factory", None), Factory)
     factory = factory_of(inner_factory if recorded else recipe(inner_factory))

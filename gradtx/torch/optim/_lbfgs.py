@@ -10,11 +10,11 @@ import numpy as np
 from gradtx.core.errors import is_none
 from gradtx.core.numerics import at_least_float32, cast, safe_increment
 from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Number, Params, Static
+from gradtx.core.types import Array, Count, Number, Params, Static
 from gradtx.core.vectors import dot
 from gradtx.torch.optim._domains import LearningRate
 from gradtx.torch.optim._strong_wolfe import Point, strong_wolfe
-from gradtx.transforms.quasi_newton import Rows, inverse_hessian_times
+from gradtx.transforms.quasi_newton import inverse_hessian_times
 
 
 class LBFGSState(NamedTuple):
@@ -64,7 +64,7 @@ def lbfgs(
     max_eval: Static[int | None] = None,
     tolerance_grad: Number = 1e-7,
     tolerance_change: Number = 1e-9,
-    history_size: Static[Rows] = 100,
+    history_size: Count = 100,
     line_search_fn: str | None = None,
 ):
     """PyTorch's L-BFGS: up to `max_iter` quasi-Newton iterations in each update.

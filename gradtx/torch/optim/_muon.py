@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gradtx.core.numerics import decay_towards
 from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Interval, Number, OffAtZero, Params, ScalarOrSchedule, Static
+from gradtx.core.types import Count, Interval, Number, OffAtZero, Params, ScalarOrSchedule
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import descend_along
 from gradtx.transforms.orthogonal import newton_schulz
@@ -36,7 +36,7 @@ def scale_by_torch_muon(
     nesterov: bool,
     ns_coefficients: tuple[Any, Any, Any],
     eps: Number,
-    ns_steps: Static[int],
+    ns_steps: Count,
     adjust_lr_fn: str | None,
     ns_dtype: str,
 ):
@@ -73,7 +73,7 @@ def muon(
     nesterov: bool = True,
     ns_coefficients: tuple[Any, Any, Any] = (3.4445, -4.775, 2.0315),
     eps: Number = 1e-7,
-    ns_steps: Static[int] = 5,
+    ns_steps: Count = 5,
     adjust_lr_fn: str | None = None,
     *,
     ns_dtype: str = "bfloat16",
