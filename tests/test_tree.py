@@ -110,6 +110,14 @@ def test_none_passes() -> None:
     assert tree.vdot(x, y) == 2 and tree.norm({"b": None}) == 0
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float64])
+def test_a_nan_among_many_numbers_is_seen(dtype, x64) -> None:
+    # XLA's maximum on a CPU loses it in float32.
+    numbers = {"w": jnp.ones((400, 300), dtype).at[123, 45].set(jnp.nan), "b": jnp.ones(3, dtype)}
+    for reduction in (tree.max, tree.min, tree.norm, partial(tree.norm, ord=jnp.inf), jax.jit(tree.max)):
+        assert jnp.isnan(reduction(numbers))
+
+
 def test_empty_trees() -> None:
     for empty in ({}, {"w": jnp.zeros((0, 2))}, {"b": None}):
         assert tree.sum(empty) == tree.vdot(empty, empty) == tree.norm(empty, 1) == tree.size(empty) == 0

@@ -145,6 +145,18 @@ def test_bad_gradients_leave_no_trace_until_there_are_too_many(x64) -> None:
     assert state.total_notfinite == 6
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.complex64])
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+def test_one_bad_number_among_many_is_seen(bad, dtype) -> None:
+    # XLA's maximum on a CPU would lose the NaN here.
+    params = {"w": jnp.ones((400, 300), dtype)}
+    tx = gradtx.apply_if_finite(gradtx.sgd(0.1), 2)
+    for update in (tx.update, jax.jit(tx.update)):
+        updates, state = update({"w": params["w"].at[123, 45].set(bad)}, tx.init(params), params)
+        assert not state.last_finite and not updates["w"].any()
+        assert update(params, tx.init(params), params)[1].last_finite
+
+
 def test_without_a_guard_nothing_is_hidden() -> None:
     grads = {**PARAMS, "scale": jnp.asarray(jnp.nan)}
     for tx in (

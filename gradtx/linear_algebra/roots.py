@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, cast
+from gradtx.core.numerics import at_least_float32, cast, extreme
 from gradtx.core.types import Array, Scalar
 from gradtx.linear_algebra.eigenvalues import power_iteration
 
@@ -56,7 +56,7 @@ def matrix_inverse_pth_root(
     alpha = -1.0 / p
 
     def error_of(m: Array) -> Array:
-        return jnp.max(jnp.abs(m - identity), initial=0)
+        return extreme(jnp.max, jnp.abs(m - identity), initial=0)
 
     def step(carry: Any) -> Any:
         i, m, h, _, error, _ = carry

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from gradtx.core import errors
 from gradtx.core.numerics import cast as in_dtype
-from gradtx.core.numerics import compute_dtype, global_norm, squared_global_norm
+from gradtx.core.numerics import compute_dtype, extreme, global_norm, squared_global_norm
 from gradtx.core.types import Array, Scalar
 from gradtx.tree.mapping import map_leaves
 
@@ -64,8 +64,8 @@ def min(tree: Any) -> Array:
     return reduce(jnp.minimum, _extremes(tree, jnp.min), jnp.array(jnp.inf))
 
 
-def _extremes(tree: Any, extreme: Callable[[Any], Array]) -> Iterator[Array]:
-    return (extreme(x) for x in jax.tree.leaves(tree) if jnp.size(x))
+def _extremes(tree: Any, of: Callable[..., Array]) -> Iterator[Array]:
+    return (extreme(of, x) for x in jax.tree.leaves(tree) if jnp.size(x))
 
 
 def size(tree: Any) -> int:

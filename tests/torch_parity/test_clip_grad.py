@@ -23,6 +23,7 @@ GRADS: dict[str, dict[str, Any]] = {
     "tiny": {"a": np.full(3, 1e-9)},
     "infinite": {"a": np.array([1.0, INF]), "b": np.array([2.0])},
     "NaN": {"a": np.array([1.0, np.nan]), "b": np.array([2.0])},
+    "NaN among many": {"a": np.where(np.arange(40_000) == 777, np.nan, 1.0)},
     "empty tensor": {"a": np.zeros((0, 3)), "b": np.array([3.0, -4.0])},
     "none": {},
 }

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, sqrt
+from gradtx.core.numerics import abs_sq, extreme, sqrt
 from gradtx.core.types import Array
 
 
@@ -23,9 +23,9 @@ def vector_norm(x: Array, p: float, axis: int | None = None) -> Array:
     """
     size = magnitude(x)
     if p == math.inf:
-        return jnp.max(size, axis, initial=0)
+        return extreme(jnp.max, size, axis, initial=0)
     if p == -math.inf:
-        return jnp.min(size, axis, initial=jnp.inf)
+        return extreme(jnp.min, size, axis, initial=jnp.inf)
     if p == 0:
         return jnp.sum(size != 0, axis).astype(size.dtype)
     if p == 1:
