@@ -70,6 +70,35 @@ def test_consecutive_leafwise_stages_are_one_function_per_tensor() -> None:
     assert len({id(one.params["jaxpr"]) for row in inner for one in row}) == 2
 
 
+def test_outside_of_tracing_tensors_may_be_on_different_devices() -> None:
+    devices = jax.devices()[:2]
+    params = [jax.device_put(jnp.full(i % 3 + 1, 1.0), devices[i % 2]) for i in range(6)] + [None]
+    tx = gradtx.chain(gradtx.clip(0.5), gradtx.trace(0.9))
+    updates, state = tx.update(params, tx.init(params), params)
+    with Compilations() as compilations:
+        updates, state = tx.update(params, state, params)
+    assert compilations.count == 0
+    for update, param in zip(updates[:-1], params[:-1], strict=True):
+        assert update.devices() == param.devices()
+        assert_close(update, jnp.full_like(param, 0.95))
+
+
+def test_a_rule_that_fails_names_the_tensor() -> None:
+    @gradtx.leafwise()
+    def picky():
+        def update(grad):
+            if grad.shape == (2,):
+                raise RuntimeError("not this one")
+            return grad
+
+        return update
+
+    params = {"a": jnp.ones(3), "b": jnp.ones(2), "c": jnp.ones(1)}
+    with pytest.raises(RuntimeError) as caught:
+        picky().update(params, picky().init(params))
+    assert caught.value.__notes__[-1] == "while updating ['b']: shapes: the update (2,)"
+
+
 def test_a_treewise_stage_cuts_the_row() -> None:
     tx = gradtx.chain(
         gradtx.scale(0.5), gradtx.clip_by_global_norm(1.0), gradtx.scale(0.5), gradtx.trace(0.9)

@@ -2,8 +2,8 @@
 
 While a program is traced, each call of a compiled function costs some 50 microseconds of Python, for one
 tensor as for thirty. So tensors of one shape go together, in rows of one fixed length, which is a program to
-trace once. Calls of calls would be fewer still, but XLA takes its time to flatten them. Outside of tracing
-a call runs at once, and tensors go one by one.
+trace once. Outside of tracing a call runs at once, and tensors go one by one: what is compiled before the
+first update is then one small program for each shape.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ import jax
 from jax.core import Tracer
 
 ROW = 32
-"""The length of a row."""
+"""The length of a row. Rows of rows would be fewer calls still, but XLA takes its time to flatten them."""
 
 
 def is_traced(tensors: Sequence[Any]) -> bool:
