@@ -42,12 +42,20 @@ from tests.table import (
 )
 
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}
-LAWS: list[Callable[[Row], None]] = []
+Law = Callable[[Row], None]
+LAWS: list[Law] = []
+OF_STAGES: list[Law] = []
+"""Those that a chain obeys if its stages do."""
 
 
-def law(function: Callable[[Row], None]) -> Callable[[Row], None]:
+def law(function: Law) -> Law:
     LAWS.append(function)
     return function
+
+
+def law_of_stages(function: Law) -> Law:
+    OF_STAGES.append(function)
+    return law(function)
 
 
 # --- trees to run on --------------------------------------------------------------------------------
@@ -162,27 +170,27 @@ def sharding_is_a_fixed_point(row: Row) -> None:
 # --- 2. transformations of JAX ----------------------------------------------------------------------
 
 
-@law
+@law_of_stages
 def jit_is_eager(row: Row) -> None:
     tx, params, grads = row(), tree(0), [tree(1), tree(2), tree(3)]
     assert_close(run(tx, params, grads), jax.jit(partial(run, tx))(params, grads))
 
 
-@law
+@law_of_stages
 def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
     # 5e-5: as an argument 0.999 is float32, off by 3e-8, and the weight 1 - 0.999 off by 3e-5 of itself.
     tx, params, grads = row(), tree(0), [tree(1), tree(2)]
     assert_close(run(tx, params, grads), jax.jit(run)(tx, params, grads), rtol=5e-5, atol=1e-6)
 
 
-@law
+@law_of_stages
 def vmap_over_params_is_a_loop(row: Row) -> None:
     tx, pairs = row(), [(tree(i), tree(i + 5)) for i in range(3)]
     one = lambda params, grad: run(tx, params, [grad, grad])  # noqa: E731
     _assert_vmap_is_loop(one, pairs)
 
 
-@law
+@law_of_stages
 def vmap_over_numbers_is_a_loop(row: Row) -> None:
     def scaled(i: int) -> Any:
         # Whole numbers (k, a seed) stay whole.
@@ -201,7 +209,7 @@ def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> 
         assert_close(jax.tree.map(lambda x, i=i: x[i], together), alone(*one), rtol=1e-5, atol=1e-6)
 
 
-@law
+@law_of_stages
 def gradients_through_updates_are_finite(row: Row) -> None:
     def total(tx: Any, params: Any, grads: Any) -> Any:
         def step(carry: Any, grad: Any) -> Any:

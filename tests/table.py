@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import gradtx
+from gradtx.core.transformation import Recipe
 from tests.oracles import formulas as f
 
 
@@ -821,12 +821,18 @@ TORCH = [
 ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *CONTRIB, *TORCH]
 
 
-def marked(rows: list[Row]) -> list[Any]:
-    """The rows as parameters of a test; those after the first of a name, before the dash, are extra."""
-    seen: set[str] = set()
-    out = []
-    for row in rows:
-        base = row.name.partition("-")[0]
-        out.append(pytest.param(row, id=row.name, marks=[pytest.mark.extra] * (base in seen)))
-        seen.add(base)
-    return out
+def variations(rows: list[Row]) -> set[str]:
+    """The names of rows that vary an earlier one, whose name up to the dash they have."""
+    bases = [row.name.partition("-")[0] for row in rows]
+    return {row.name for i, row in enumerate(rows) if bases[i] in bases[:i]}
+
+
+def recipes_of(rows: list[Row]) -> set[str]:
+    """The names of rows that are recipes, every stage of which has a row of its own."""
+    made = {row.name: row() for row in rows}
+    simple = {stage.name for tx in made.values() if not isinstance(tx, Recipe) for stage in tx.stages}
+    return {
+        name
+        for name, tx in made.items()
+        if isinstance(tx, Recipe) and all(stage.name in simple for stage in tx.stages)
+    }
