@@ -131,7 +131,7 @@ def test_sums_of_half_precision_are_in_float32() -> None:
     for total in (tree.sum(x), tree.vdot(x, x), tree.norm(x, 1), tree.norm(x, squared=True)):
         assert total.dtype == jnp.float32 and total == 512 * 512 + 1
     assert tree.sum([jnp.arange(3)]).dtype == jnp.int32
-    assert tree.max([jnp.arange(3)]) == 2
+    assert tree.max([jnp.arange(3)]) == 2 and tree.min([jnp.arange(3)]).dtype == jnp.arange(3).dtype
 
 
 def test_numbers_keep_dtypes_and_moments_keep_theirs() -> None:

@@ -122,8 +122,9 @@ def scale_by_rprop(
 
     def update(grad, step_sizes, prev_updates):
         agreement = jnp.sign(grad) * jnp.sign(prev_updates)
-        factor = jnp.where(agreement > 0, eta_plus, jnp.where(agreement < 0, eta_minus, 1))
-        step_sizes = jnp.clip(step_sizes * factor, min_step_size, max_step_size)
+        changed = step_sizes * jnp.where(agreement > 0, eta_plus, eta_minus)
+        same, changed = (jnp.clip(size, min_step_size, max_step_size) for size in (step_sizes, changed))
+        step_sizes = jnp.where(agreement == 0, same, changed)
         grad = jnp.where(agreement < 0, 0, grad)
         return jnp.sign(grad) * step_sizes, dict(step_sizes=step_sizes, prev_updates=grad)
 

@@ -4,7 +4,7 @@ Sums of half-precision tensors are taken, and returned, in float32; those of int
 """
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
@@ -52,7 +52,7 @@ def max(tree: Any) -> Array:
     Args:
         tree: a tree of real tensors.
     """
-    return reduce(jnp.maximum, _extremes(tree, jnp.max), jnp.array(-jnp.inf))
+    return reduce(jnp.maximum, _extremes(tree, jnp.max) or [jnp.array(-jnp.inf)])
 
 
 def min(tree: Any) -> Array:
@@ -61,11 +61,11 @@ def min(tree: Any) -> Array:
     Args:
         tree: a tree of real tensors.
     """
-    return reduce(jnp.minimum, _extremes(tree, jnp.min), jnp.array(jnp.inf))
+    return reduce(jnp.minimum, _extremes(tree, jnp.min) or [jnp.array(jnp.inf)])
 
 
-def _extremes(tree: Any, of: Callable[..., Array]) -> Iterator[Array]:
-    return (extreme(of, x) for x in jax.tree.leaves(tree) if jnp.size(x))
+def _extremes(tree: Any, of: Callable[..., Array]) -> list[Array]:
+    return [extreme(of, x) for x in jax.tree.leaves(tree) if jnp.size(x)]
 
 
 def size(tree: Any) -> int:
