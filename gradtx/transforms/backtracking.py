@@ -1,5 +1,6 @@
 """The backtracking line search."""
 
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import jax
@@ -88,47 +89,49 @@ def scale_by_backtracking_linesearch(
             info=BacktrackingLinesearchInfo(jnp.zeros([], jnp.int32), jnp.full([], jnp.inf, dtype)),
         )
 
+    def unmet(now):
+        _, _, _, error, steps = now
+        return (steps == 0) | (~(error <= atol) & (steps <= max_backtracking_steps))
+
+    def attempt(line, start, slope, now):
+        t, _, kept, _, steps = now
+        t = cast(jnp.where(steps > 0, decrease_factor * t, t), t.dtype)
+        new, pull = line.pullback(t) if store_grad else (line.value(t), None)
+        error = new - (1 + rtol) * start - t * slope_rtol * slope
+        error = cast(jnp.where(jnp.isfinite(error), jnp.maximum(error, 0), jnp.inf), t.dtype)
+        if pull is not None:
+            last = (error <= atol) | (steps >= max_backtracking_steps)
+            kept = jax.lax.cond(last, pull, lambda: kept)
+        return t, new, kept, error, steps + 1
+
     def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
         dtype = state.learning_rate.dtype
         errors.check_scalar("scale_by_backtracking_linesearch", "value", value)
         line = Line("scale_by_backtracking_linesearch", value_fn, extra, params, updates, dtype)
         start, grad = jnp.asarray(value, dtype), line.wide(grad)
         slope = line.slope(grad)
-
-        def unmet(now):
-            t, _, _, error, steps = now
-            return (steps == 0) | (~(error <= atol) & (steps <= max_backtracking_steps))
-
-        def attempt(now):
-            t, _, kept, _, steps = now
-            t = cast(jnp.where(steps > 0, decrease_factor * t, t), dtype)
-            new, pull = line.pullback(t) if store_grad else (line.value(t), None)
-            error = new - (1 + rtol) * start - t * slope_rtol * slope
-            error = cast(jnp.where(jnp.isfinite(error), jnp.maximum(error, 0), jnp.inf), dtype)
-            if pull is not None:
-                last = (error <= atol) | (steps >= max_backtracking_steps)
-                kept = jax.lax.cond(last, pull, lambda: kept)
-            return t, new, kept, error, steps + 1
-
         # A search that failed altogether left 0, from which none could begin.
         last = jnp.where(state.learning_rate > 0, state.learning_rate, 1)
         first = cast(jnp.minimum(increase_factor * last, max_learning_rate), dtype)
         stored = grad if store_grad else None
-        none = jnp.zeros([], jnp.int32)
-        begin = (first, start, stored, jnp.full([], jnp.inf, dtype), none)
-        t, new, stored, error, steps = jax.lax.while_loop(unmet, attempt, begin)
+        begin = (first, start, stored, jnp.full([], jnp.inf, dtype), jnp.zeros([], jnp.int32))
+        search = partial(attempt, line, start, slope)
+        t, new, stored, error, steps = jax.lax.while_loop(unmet, search, begin)
         stuck = jnp.isinf(error)
         t, new = jnp.where(stuck, 0, t), jnp.where(stuck, start, new)
         if store_grad:
             stored = jax.tree.map(lambda old, at: jnp.where(stuck, old, at), grad, stored)
         if verbose:
-            message = "scale_by_backtracking_linesearch: value {} and slope {}; no step down to {} decreases "
-            jax.lax.cond(
-                error > atol,
-                lambda: jax.debug.print(message + "enough, by {}", start, slope, t, error),
-                lambda: None,
-            )
+            report(error > atol, start, slope, t, error)
         info = BacktrackingLinesearchInfo(steps, error)
         return scale_tree(updates, t), ScaleByBacktrackingLinesearchState(t, new, stored, info)
 
     return init, update
+
+
+def report(bad: Array, *what: Array) -> None:
+    """Print what a failed search found."""
+    message = (
+        "scale_by_backtracking_linesearch: value {} and slope {}; no step down to {} decreases enough, by {}"
+    )
+    jax.lax.cond(bad, lambda: jax.debug.print(message, *what), lambda: None)

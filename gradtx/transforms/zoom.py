@@ -1,5 +1,6 @@
 """The zoom line search: step sizes grow until they enclose a good one, then the interval shrinks."""
 
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -141,61 +142,46 @@ def scale_by_zoom_linesearch(
             info=ZoomLinesearchInfo(jnp.zeros([], jnp.int32), jnp.copy(unknown), jnp.copy(unknown)),
         )
 
+    def violation(error):
+        return jnp.where(jnp.isnan(error), jnp.inf, jnp.maximum(error, 0))
+
+    def evaluate(line, start, t):
+        value, pull = line.pullback(t)
+        grad = pull()
+        slope = line.slope(grad)
+        decrease = value - start.value - slope_rtol * t * start.slope
+        if approx_dec_rtol is not None:
+            rise = value - start.value - approx_dec_rtol * jnp.abs(start.value)
+            decrease = jnp.minimum(decrease, jnp.maximum(rise, slope - (2 * slope_rtol - 1) * start.slope))
+        curvature = jnp.abs(slope) - curv_rtol * jnp.abs(start.slope)
+        violations = (cast(violation(error), value.dtype) for error in (decrease, curvature))
+        return Trial(Point(t, value, slope), grad, *violations)
+
+    def searched(line, start, first, now: Search) -> Search:
+        grown = jnp.where(now.steps == 0, first, increase_factor * now.low.t)
+        largest = jnp.inf if max_learning_rate is None else max_learning_rate
+        t = jnp.where(now.bracketed, between(now.low, now.high, now.reference), jnp.minimum(grown, largest))
+        trial = evaluate(line, start, cast(t, start.t.dtype))
+        met = trial.decrease_error <= tol
+        better = met & (~now.bracketed | (trial.point.value < now.safe.point.value))
+        safe = select_tree(better, trial, now.safe)
+        low, high, reference, bracketed = narrowed(now, trial)
+        # Without an interval, the largest step decreases enough and is too steep: no other is better.
+        done = (met & (trial.curvature_error <= tol)) | (~bracketed & (grown >= largest))
+        short = now.bracketed & (jnp.abs(now.high.t - now.low.t) <= stepsize_precision) & (safe.point.t > 0)
+        failed = ~done & (short | (now.steps + 1 >= max_linesearch_steps))
+        return Search(now.steps + 1, trial, safe, low, high, reference, bracketed, done, failed)
+
     def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
         dtype = state.learning_rate.dtype
         errors.check_scalar("scale_by_zoom_linesearch", "value", value)
         line = Line("scale_by_zoom_linesearch", value_fn, extra, params, updates, dtype)
         grad = line.wide(grad)
         start = Point(jnp.zeros([], dtype), jnp.asarray(value, dtype), line.slope(grad))
-
-        def evaluate(t):
-            value, pull = line.pullback(t)
-            grad = pull()
-            slope = line.slope(grad)
-            decrease = value - start.value - slope_rtol * t * start.slope
-            if approx_dec_rtol is not None:
-                rise = value - start.value - approx_dec_rtol * jnp.abs(start.value)
-                decrease = jnp.minimum(
-                    decrease, jnp.maximum(rise, slope - (2 * slope_rtol - 1) * start.slope)
-                )
-            curvature = jnp.abs(slope) - curv_rtol * jnp.abs(start.slope)
-            return Trial(Point(t, value, slope), grad, *map(violation, (decrease, curvature)))
-
-        def violation(error):
-            return cast(jnp.where(jnp.isnan(error), jnp.inf, jnp.maximum(error, 0)), dtype)
-
-        def search(now: Search) -> Search:
-            low, high, bracketed = now.low, now.high, now.bracketed
-            grown = jnp.where(now.steps == 0, first, increase_factor * low.t)
-            largest = jnp.inf if max_learning_rate is None else max_learning_rate
-            t = jnp.where(bracketed, between(low, high, now.reference), jnp.minimum(grown, largest))
-            trial = evaluate(cast(t, dtype))
-            new, met = trial.point, trial.decrease_error <= tol
-            done = met & (trial.curvature_error <= tol)
-
-            rises = (trial.decrease_error > 0) | ((new.value >= low.value) & (bracketed | (now.steps > 0)))
-            turns = ~rises & (new.slope * jnp.where(bracketed, high.t - low.t, 1) >= 0)
-            closes = bracketed | rises | turns
-            next_low = select_tree(rises, low, new)
-            next_high = select_tree(rises, new, select_tree(turns, low, high))
-            given_up = select_tree(rises | turns, high, low)
-            reference = select_tree(bracketed, given_up, next_low)
-
-            better = met & (~bracketed | (new.value < now.safe.point.value))
-            safe = select_tree(better, trial, now.safe)
-            short = bracketed & (jnp.abs(high.t - low.t) <= stepsize_precision) & (safe.point.t > 0)
-            # Without an interval, the largest step decreases enough and is too steep: no other is better.
-            done = done | (~closes & (grown >= largest))
-            failed = ~done & (short | (now.steps + 1 >= max_linesearch_steps))
-            return Search(now.steps + 1, trial, safe, next_low, next_high, reference, closes, done, failed)
-
         # A search that failed altogether left 0, from which none could begin.
         keep = (initial_guess_strategy == "keep") & (state.learning_rate > 0)
-        first = jnp.where(keep, state.learning_rate, 1)
-        unknown, no = jnp.full([], jnp.inf, dtype), jnp.zeros([], bool)
-        at_start = Trial(start, grad, unknown, unknown)
-        begin = Search(jnp.zeros([], jnp.int32), at_start, at_start, start, start, start, no, no, no)
-        end = jax.lax.while_loop(lambda now: ~(now.done | now.failed), search, begin)
+        search = partial(searched, line, start, jnp.where(keep, state.learning_rate, 1))
+        end = jax.lax.while_loop(lambda now: ~(now.done | now.failed), search, beginning(start, grad))
         is_safe = (end.safe.point.t > 0) | jnp.isinf(end.trial.decrease_error)
         found = select_tree(end.failed & is_safe, end.safe, end.trial)
         if verbose:
@@ -205,6 +191,24 @@ def scale_by_zoom_linesearch(
         return scale_tree(updates, t), ScaleByZoomLinesearchState(t, value, found.grad, info)
 
     return init, update
+
+
+def beginning(start: Point, grad: Updates) -> Search:
+    """A search before its first trial."""
+    unknown, no = jnp.full_like(start.t, jnp.inf), jnp.zeros([], bool)
+    trial = Trial(start, grad, unknown, unknown)
+    return Search(jnp.zeros([], jnp.int32), trial, trial, start, start, start, no, no, no)
+
+
+def narrowed(now: Search, trial: Trial) -> tuple[Point, Point, Point, Array]:
+    """Low, high and reference after a trial, and whether there is an interval."""
+    low, high, bracketed, new = now.low, now.high, now.bracketed, trial.point
+    rises = (trial.decrease_error > 0) | ((new.value >= low.value) & (bracketed | (now.steps > 0)))
+    turns = ~rises & (new.slope * jnp.where(bracketed, high.t - low.t, 1) >= 0)
+    next_low = select_tree(rises, low, new)
+    next_high = select_tree(rises, new, select_tree(turns, low, high))
+    given_up = select_tree(rises | turns, high, low)
+    return next_low, next_high, select_tree(bracketed, given_up, next_low), bracketed | rises | turns
 
 
 def between(low: Point, high: Point, reference: Point) -> Array:

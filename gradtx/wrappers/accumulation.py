@@ -125,10 +125,6 @@ def MultiSteps(
         def step(grads, inner_state):
             return inner.update(grads, inner_state, params, **extra)
 
-        def stay(grads, inner_state):
-            shapes, _ = jax.eval_shape(step, grads, inner_state)
-            return jax.tree.map(lambda g, x: jnp.zeros_like(g, dtype=x.dtype), grads, shapes), inner_state
-
         skipped, skip_state = verdict(updates, state.gradient_step, params)
         total, acc = updates, ()
         if not at_once:
@@ -138,7 +134,7 @@ def MultiSteps(
         last = at_once or state.mini_step >= k_at(state.gradient_step) - 1
         emit = last if should_skip_update_fn is None else jnp.logical_and(last, jnp.logical_not(skipped))
         # A conditional: on k - 1 of k calls the optimizer does not run at all.
-        new, inner_state = cond(emit, step, stay, total, state.inner_opt_state)
+        new, inner_state = cond(emit, step, partial(not_taken, step), total, state.inner_opt_state)
         if not at_once:
             keep = partial(kept, emit=emit, skipped=skipped)
             acc = jax.tree.map(keep, total, state.acc_grads, is_leaf=is_none)
@@ -157,6 +153,12 @@ def MultiSteps(
         return jnp.where(emit, 0, jnp.where(skipped, acc, total)).astype(acc.dtype)
 
     return init, update
+
+
+def not_taken(step: Callable[..., Any], grads: Updates, inner_state: State) -> tuple[Updates, State]:
+    """What a step returns where it is not taken: updates of 0, and the state as it was."""
+    shapes, _ = jax.eval_shape(step, grads, inner_state)
+    return jax.tree.map(lambda g, x: jnp.zeros_like(g, dtype=x.dtype), grads, shapes), inner_state
 
 
 def cond(condition: Any, true: Callable[..., Any], false: Callable[..., Any], *operands: Any) -> Any:
