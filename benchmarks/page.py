@@ -85,7 +85,7 @@ def page(header: dict[str, Any], rows: list[Row]) -> str:
     """The whole page."""
     measures = {row.measure for row in rows}
     return PAGE.format(
-        **header["versions"] | {"python": header["python"]},
+        **{"torch": "(not installed)"} | header["versions"] | {"python": header["python"]},
         flags=flags(header),
         minutes=max(1, round(header["seconds"] / 60)),
         machine=machine(header),

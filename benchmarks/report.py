@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -183,8 +183,16 @@ def surroundings() -> dict[str, Any]:
         "device": device.device_kind,
         **({"driver": driver()} if device.platform == "gpu" else {}),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in packages},
+        "versions": {package: found for package in packages if (found := installed(package))},
     }
+
+
+def installed(package: str) -> str | None:
+    """Its version; None where it is missing, as PyTorch may be."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def driver() -> str:
