@@ -29,7 +29,7 @@ from summary import summary
 
 QUICK = flags.DEFINE_bool("quick", False, "fewer pairs and repetitions: under 2 minutes, and noisier")
 FULL = flags.DEFINE_bool("full", False, "all measures of every optimizer: more than half an hour")
-RECIPES = flags.DEFINE_bool("recipes", False, "step and trace of all other recipes: 7 minutes")
+RECIPES = flags.DEFINE_bool("recipes", False, "step and trace of all other recipes: 9 minutes")
 DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "where the steps run")
 OUT = flags.DEFINE_string("out", None, "file for all numbers, as JSON")
 PICTURES = flags.DEFINE_string("pictures", None, "folder for pictures")

@@ -15,17 +15,9 @@ import gradtx
 
 LIBRARIES = {"gradtx": gradtx, "Optax": optax}
 
-EFFORTS = {
-    "quick": Effort(3, 100, 0.5),
-    "default": Effort(11, 1000, 2),
-    "full": Effort(21, 1000, 5),
-}
+EFFORTS = {"quick": Effort(3, 100, 0.5), "default": Effort(11, 1000, 2), "full": Effort(21, 1000, 5)}
 """Of work that takes milliseconds."""
-LONG_EFFORTS = {
-    "quick": Effort(3, 3, 0),
-    "default": Effort(3, 21, 10),
-    "full": Effort(5, 41, 15),
-}
+LONG_EFFORTS = {"quick": Effort(3, 3, 0), "default": Effort(3, 21, 10), "full": Effort(5, 41, 15)}
 """Of work that takes seconds."""
 
 

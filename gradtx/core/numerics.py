@@ -32,27 +32,23 @@ def sqrt(x: Array) -> Array:
     return jnp.sqrt(x)
 
 
-@sqrt.defjvp
-def _sqrt_jvp(primals: Any, tangents: Any) -> Any:
-    y = sqrt(*primals)
-    return y, _or_zero(lambda y: 0.5 / y, y) * tangents[0]
-
-
 @jax.custom_jvp
 def cbrt(x: Array) -> Array:
     """∛x, for x of at least 0, whose derivative at 0 is 0."""
     return jnp.cbrt(x)
 
 
-@cbrt.defjvp
-def _cbrt_jvp(primals: Any, tangents: Any) -> Any:
-    y = cbrt(*primals)
-    return y, _or_zero(lambda y: 1 / (3 * y * y), y) * tangents[0]
+def _slope(of_root: Callable[[Array], Array]) -> Callable[..., Array]:
+    def times(dx: Array, y: Array, x: Array) -> Array:
+        del x
+        elsewhere = y != 0
+        return jnp.where(elsewhere, of_root(jnp.where(elsewhere, y, 1)), 0) * dx
+
+    return times
 
 
-def _or_zero(slope: Callable[[Array], Array], y: Array) -> Array:
-    elsewhere = y != 0
-    return jnp.where(elsewhere, slope(jnp.where(elsewhere, y, 1)), 0)
+sqrt.defjvps(_slope(lambda y: 0.5 / y))
+cbrt.defjvps(_slope(lambda y: 1 / (3 * y * y)))
 
 
 def as_real(x: Any) -> Any:
@@ -86,6 +82,11 @@ def extreme(
     """
     found = of(x, axis, initial=initial)
     return jnp.where(jnp.any(jnp.isnan(x), axis), jnp.nan, found) if is_inexact(found.dtype) else found
+
+
+def largest(x: Array) -> Array:
+    """The largest magnitude in x; 0 if x is empty, NaN if it has one."""
+    return extreme(jnp.max, jnp.abs(x), initial=0)
 
 
 @PerTensor

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from gradtx.core import errors
 from gradtx.core.apply import apply_updates
-from gradtx.core.numerics import at_least_float32, cast, extreme, safe_increment
+from gradtx.core.numerics import at_least_float32, cast, largest, safe_increment
 from gradtx.core.rows import is_traced
 from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.core.types import Array, Params, Scalar, State, Updates
@@ -280,7 +280,7 @@ def _finite(value: Array, grad: Updates) -> Array:
 
 def _largest(updates: Updates) -> Array:
     """The largest magnitude in a tree; 0 if it is empty, NaN if it has one."""
-    sizes = [extreme(jnp.max, jnp.abs(x), initial=0) for x in jax.tree.leaves(updates)]
+    sizes = [largest(x) for x in jax.tree.leaves(updates)]
     return (
         jnp.max(jnp.stack([x.astype(at_least_float32(x.dtype)) for x in sizes])) if sizes else jnp.zeros([])
     )

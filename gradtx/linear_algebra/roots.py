@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, cast, extreme
+from gradtx.core.numerics import at_least_float32, cast, largest
 from gradtx.core.types import Array, Scalar
 from gradtx.linear_algebra.eigenvalues import power_iteration
 
@@ -50,13 +50,13 @@ def matrix_inverse_pth_root(
     if p < 1:
         raise ValueError(f"matrix_inverse_pth_root: p must be at least 1, got {p}")
     wide = cast(jnp.asarray(matrix), at_least_float32(jnp.result_type(matrix)))
-    largest, _ = power_iteration(wide, precision=precision)
+    eigenvalue, _ = power_iteration(wide, precision=precision)
     identity = jnp.eye(len(wide), dtype=wide.dtype)
-    damped = wide + ridge_epsilon * jnp.maximum(largest, 1e-16) * identity
+    damped = wide + ridge_epsilon * jnp.maximum(eigenvalue, 1e-16) * identity
     alpha = -1.0 / p
 
     def error_of(m: Array) -> Array:
-        return extreme(jnp.max, jnp.abs(m - identity), initial=0)
+        return largest(m - identity)
 
     def step(carry: Any) -> Any:
         i, m, h, _, error, _ = carry

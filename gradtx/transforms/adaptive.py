@@ -162,10 +162,7 @@ def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6):
     """
 
     def init(param):
-        return dict(
-            e_g=real_like(param),
-            e_x=real_like(param),
-        )
+        return dict(e_g=real_like(param), e_x=real_like(param))
 
     def update(grad, e_g, e_x):
         e_g = decay_towards(e_g, abs_sq(grad), rho)

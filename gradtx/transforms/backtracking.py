@@ -11,7 +11,9 @@ from gradtx.core.numerics import cast, scale_tree
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
 from gradtx.core.vectors import norm_dtype, widened
-from gradtx.transforms.linesearch import Line, ValueFn
+from gradtx.transforms.linesearch import Line, ValueFn, report
+
+MISSED = "scale_by_backtracking_linesearch: value {} and slope {}; no step down to {} decreases enough, by {}"
 
 
 class BacktrackingLinesearchInfo(NamedTuple):
@@ -122,16 +124,8 @@ def scale_by_backtracking_linesearch(
         if store_grad:
             stored = jax.tree.map(lambda old, at: jnp.where(stuck, old, at), grad, stored)
         if verbose:
-            report(error > atol, start, slope, t, error)
+            report(error > atol, MISSED, start, slope, t, error)
         info = BacktrackingLinesearchInfo(steps, error)
         return scale_tree(updates, t), ScaleByBacktrackingLinesearchState(t, new, stored, info)
 
     return init, update
-
-
-def report(bad: Array, *what: Array) -> None:
-    """Print what a failed search found."""
-    message = (
-        "scale_by_backtracking_linesearch: value {} and slope {}; no step down to {} decreases enough, by {}"
-    )
-    jax.lax.cond(bad, lambda: jax.debug.print(message, *what), lambda: None)

@@ -93,6 +93,11 @@ class Line:
         return sum(jax.tree.leaves(products), jnp.zeros([], self._dtype))
 
 
+def report(bad: Array, message: str, *numbers: Array) -> None:
+    """Print a message with these numbers, where a search went badly."""
+    jax.lax.cond(bad, lambda: jax.debug.print(message, *numbers), lambda: None)
+
+
 def searches(state: State) -> list[Any]:
     """The named tuples in a state that keep a value and a gradient, of whichever library."""
 

@@ -12,7 +12,7 @@ from gradtx.core.numerics import cast, scale_tree
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
 from gradtx.core.vectors import norm_dtype, widened
-from gradtx.transforms.linesearch import Line, ValueFn
+from gradtx.transforms.linesearch import Line, ValueFn, report
 
 
 class ZoomLinesearchInfo(NamedTuple):
@@ -185,7 +185,7 @@ def scale_by_zoom_linesearch(
         is_safe = (end.safe.point.t > 0) | jnp.isinf(end.trial.decrease_error)
         found = select_tree(end.failed & is_safe, end.safe, end.trial)
         if verbose:
-            report(start, end, found)
+            report_failure(start, end, found)
         info = ZoomLinesearchInfo(end.steps, found.decrease_error, found.curvature_error)
         t, value, _ = found.point
         return scale_tree(updates, t), ScaleByZoomLinesearchState(t, value, found.grad, info)
@@ -234,7 +234,7 @@ def between(low: Point, high: Point, reference: Point) -> Array:
     return jnp.where(inside(cubic, 0.2), cubic, otherwise)
 
 
-def report(start: Point, end: Search, found: Trial) -> None:
+def report_failure(start: Point, end: Search, found: Trial) -> None:
     """Print what a failed search found."""
     message = (
         "scale_by_zoom_linesearch: from value {} and slope {}, {} evaluations found no step that meets both "
@@ -242,4 +242,4 @@ def report(start: Point, end: Search, found: Trial) -> None:
     )
     what: tuple[Any, ...] = (start.value, start.slope, end.steps, found.point.t, *found[2:])
     bad = end.failed | (found.curvature_error > 0)
-    jax.lax.cond(bad, lambda: jax.debug.print(message, *what), lambda: None)
+    report(bad, message, *what)

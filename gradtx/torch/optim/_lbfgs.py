@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.core.errors import is_none
-from gradtx.core.numerics import at_least_float32, cast, extreme, safe_increment
+from gradtx.core.numerics import at_least_float32, cast, largest, safe_increment
 from gradtx.core.transformation import treewise
 from gradtx.core.types import Array, Count, Number, Params, Static
 from gradtx.core.vectors import dot
@@ -226,11 +226,6 @@ def direction(state: LBFGSState, grad: Array) -> Array:
     """−H·g."""
     steps, changes, newest = state.old_stps, state.old_dirs, state.newest
     return inverse_hessian_times(-grad, steps, changes, state.ro, state.H_diag, newest, state.num_old)
-
-
-def largest(x: Array) -> Array:
-    """The largest magnitude in x; 0 if x is empty."""
-    return extreme(jnp.max, jnp.abs(x), initial=0)
 
 
 def flattened(tree: Params) -> Array:
