@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.core import errors
-from gradtx.core.numerics import at_least_float32, between, cast
+from gradtx.core.numerics import as_array, at_least_float32, between, cast
 from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.core.types import Array, Params, Scalar, State, Updates
@@ -41,13 +41,9 @@ def apply_updates(params: Params, updates: Updates) -> Params:
             shapes = jnp.shape(param), jnp.shape(update)
             raise errors.another_shape("apply_updates", path, "the param", shapes[0], "the update", shapes[1])
         else:
-            leaves[i], beside[i] = _array(param), _array(update)
+            leaves[i], beside[i] = as_array(param), as_array(update)
     sums = _add([beside, leaves])
     return treedef.unflatten([p if total is None else total for p, total in zip(leaves, sums, strict=True)])
-
-
-def _array(x: Any) -> Any:
-    return x if hasattr(x, "dtype") else jnp.asarray(x)
 
 
 @PerTensor
@@ -86,9 +82,9 @@ def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scal
     def mixed(new: Any, old: Any) -> Any:
         if new is None:
             return None
-        old = _array(old)
+        old = as_array(old)
         wide = at_least_float32(old.dtype)
-        return cast(between(cast(old, wide), cast(_array(new), wide), 1 - step_size, step_size), old.dtype)
+        return cast(between(cast(old, wide), cast(as_array(new), wide), 1 - step_size, step_size), old.dtype)
 
     return jax.tree.map(mixed, new_tensors, old_tensors, is_leaf=errors.is_none)
 

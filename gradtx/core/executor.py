@@ -27,7 +27,15 @@ import jax.numpy as jnp
 from gradtx.core import errors
 from gradtx.core.errors import is_none, is_sparse
 from gradtx.core.gate import or_zero, select_tree
-from gradtx.core.numerics import as_real, at_least_float32, cast, compute_dtype, is_inexact, promoted
+from gradtx.core.numerics import (
+    as_array,
+    as_real,
+    at_least_float32,
+    cast,
+    compute_dtype,
+    is_inexact,
+    promoted,
+)
 from gradtx.core.program import Program, Segment, Stage
 from gradtx.core.rows import rows
 from gradtx.core.rule import StateMismatch, StateType
@@ -90,13 +98,9 @@ def _init_slots(make: Callable[..., Any], param: Any, like_torch: bool) -> Mappi
     if isinstance(param, jax.ShapeDtypeStruct):
         shapes = jax.eval_shape(lambda param: make(seen_as(param)), param)
         return jax.tree.map(partial(_sharded_like, param), shapes)
-    param = _array(param)
+    param = as_array(param)
     slots = make(seen_as(param))
-    return jax.tree.map(lambda slot: _fresh(_array(slot), alien=slot is param), slots)
-
-
-def _array(x: Any) -> Any:
-    return x if isinstance(x, jax.Array) else jnp.asarray(x)
+    return jax.tree.map(lambda slot: _fresh(as_array(slot), alien=slot is param), slots)
 
 
 def _widened(param: Any) -> Any:

@@ -10,14 +10,14 @@ parts apart; they live in ``gradtx.torch``.
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.rows import PerTensor
+from gradtx.core.rows import PerTensor, fold
 from gradtx.core.types import Array, Scalar
 
 
@@ -49,6 +49,11 @@ def _slope(of_root: Callable[[Array], Array]) -> Callable[..., Array]:
 
 sqrt.defjvps(_slope(lambda y: 0.5 / y))
 cbrt.defjvps(_slope(lambda y: 1 / (3 * y * y)))
+
+
+def as_array(x: Any) -> Any:
+    """x as an array of JAX; itself if it is one, for `jnp.asarray` takes its time to find out."""
+    return x if isinstance(x, jax.Array) else jnp.asarray(x)
 
 
 def as_real(x: Any) -> Any:
@@ -96,8 +101,9 @@ def _sum_of_squares(x: Array) -> Array:
 
 def squared_global_norm(tree: Any) -> Array:
     """The sum of |x|² over all leaves of a tree, in at least float32."""
-    squares = _sum_of_squares([[jnp.asarray(x) for x in jax.tree.leaves(tree)]])
-    return reduce(jnp.add, squares) if squares else jnp.zeros([], jnp.float32)
+    squares = _sum_of_squares([[as_array(x) for x in jax.tree.leaves(tree)]])
+    dtype = at_least_float32(*(x.dtype for x in squares))
+    return fold(jax.lax.add, [cast(x, dtype) for x in squares]) if squares else jnp.zeros([], dtype)
 
 
 def global_norm(updates: Any) -> Array:

@@ -7,6 +7,7 @@ first update is then one small program for each shape.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -71,6 +72,12 @@ class PerTensor:
     def __call__(self, columns: Sequence[list[Any]], *shared: Any) -> list[Any]:
         one = self.function if is_traced(columns[0]) else self._one
         return _in_rows(one, self._many, columns, shared)
+
+
+@partial(jax.jit, static_argnums=0)
+def fold(operation: Callable[[Any, Any], Any], numbers: Sequence[Any]) -> Any:
+    """Numbers, at least one, joined by an operation of `jax.lax` from left to right, in one call."""
+    return reduce(operation, numbers)
 
 
 def map_rows(function: Callable[..., Any], columns: Sequence[list[Any]]) -> list[Any]:

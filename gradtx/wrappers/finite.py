@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gradtx.core import executor
 from gradtx.core.numerics import safe_increment
-from gradtx.core.rows import PerTensor
+from gradtx.core.rows import PerTensor, fold
 from gradtx.core.transformation import GradientTransformation, treewise
 from gradtx.core.types import Array, NonNegative, State
 
@@ -66,4 +66,5 @@ def _finite(x: Array) -> Array:
 
 def all_finite(tree: Any) -> Array:
     """Whether every number of every leaf is finite; true for an empty tree."""
-    return jnp.all(jnp.array(_finite([jax.tree.leaves(tree)]), dtype=bool))
+    finite = _finite([jax.tree.leaves(tree)])
+    return fold(jax.lax.bitwise_and, finite) if finite else jnp.array(True)

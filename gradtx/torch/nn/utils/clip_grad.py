@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.core.numerics import at_least_float32, cast, scale_tree
+from gradtx.core.numerics import as_array, at_least_float32, cast, scale_tree
 from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import (
     EmptyState,
@@ -122,7 +122,7 @@ def get_total_norm(
     """
     del foreach
     p = float(norm_type)
-    leaves = [jnp.asarray(x) for x in jax.tree.leaves(tensors)]
+    leaves = [as_array(x) for x in jax.tree.leaves(tensors)]
     if not leaves:
         return jnp.zeros([], jnp.float32)
     norms = _norm_of_each(p)([leaves])
