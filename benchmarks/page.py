@@ -74,6 +74,9 @@ MEANINGS = {
     "compilations": "Programs compiled while three numbers of `adamw` change one after another.",
     "sweep of 32": "One step at each of 32 learning rates: `vmap`, or one after another.",
     "extra memory": "Buffers that a donated step needs besides its inputs, from the compiled program.",
+    "extra memory, in order": "The same of those that need more than a tensor, from a program that takes one "
+    "tensor after the other. On a CPU, XLA makes it if it is told to save memory: `jax.jit(step, "
+    'compiler_options={"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"})`.',
     "state per parameter": "Bytes of state for each number of the params.",
     "resident memory": "How far a donated step raises the most memory that the process holds.",
     "kernels": "Loops, fusions and calls of the compiled step.",

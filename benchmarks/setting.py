@@ -17,6 +17,8 @@ LIBRARIES = {"gradtx": gradtx, "Optax": optax}
 
 EFFORTS = {"quick": Effort(3, 100, 0.5), "default": Effort(11, 1000, 2), "full": Effort(21, 1000, 5)}
 """Of work that takes milliseconds."""
+STEP_EFFORTS = {"quick": Effort(3, 100, 0.5), "default": Effort(41, 1000, 8), "full": Effort(41, 2000, 10)}
+"""Of steps, whose ratios are judged to a few percent and scatter by ten."""
 LONG_EFFORTS = {"quick": Effort(3, 3, 0), "default": Effort(3, 21, 10), "full": Effort(5, 41, 15)}
 """Of work that takes seconds."""
 
@@ -43,6 +45,10 @@ class Setting:
         return EFFORTS[self.level]
 
     @property
+    def step_effort(self) -> Effort:
+        return STEP_EFFORTS[self.level]
+
+    @property
     def long_effort(self) -> Effort:
         return LONG_EFFORTS[self.level]
 
@@ -63,9 +69,9 @@ class Setting:
 
 
 @cache
-def program(setting: Setting, side: str) -> Any:
-    """The compiled step of a library, with donated params and state."""
+def program(setting: Setting, side: str, **options: str) -> Any:
+    """The compiled step of a library, with donated params and state, and with these options of XLA."""
     library, params = LIBRARIES[side], setting.params
     tx = setting.case.make(library)
     step = jax.jit(speed.step_of(library, tx), donate_argnums=(0, 1))
-    return step.lower(params, tx.init(params), setting.grads).compile()
+    return step.lower(params, tx.init(params), setting.grads).compile(options)

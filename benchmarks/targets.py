@@ -53,6 +53,8 @@ TARGETS = (
     # × the largest tensor; a batch of matrices to be made orthogonal is more
     Target("extra memory", None, case="muon"),
     Target("extra memory", 1.0),
+    Target("extra memory, in order", None, case="muon"),
+    Target("extra memory, in order", 1.0),
     # the exponent n of time ~ size^n
     Target("growth: trace, cold", 1.1),
     Target("growth: first call", 1.1),

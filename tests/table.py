@@ -258,7 +258,7 @@ PRIMITIVES = [
         supports_complex=False,
     ),
     Row("scale_by_lion", lambda x: x.scale_by_lion(), lambda: f.lion()),
-    Row("scale_by_lion-smooth", lambda x: x.scale_by_lion(mode="smooth", smooth_beta=2.0)),
+    Row("scale_by_lion-smooth", lambda x: x.scale_by_lion(b2=0.6, mode="smooth", smooth_beta=2.0)),
     Row("scale_by_lion-refined", lambda x: x.scale_by_lion(mode="refined")),
     Row("clip", lambda x: x.clip(0.3), lambda: f.clip_value(0.3), supports_complex=False),
     Row("clip_by_global_norm", lambda x: x.clip_by_global_norm(1.0), lambda: f.clip_norm(1.0)),

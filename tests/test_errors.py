@@ -490,6 +490,10 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: gradtx.rprop(0.1, eta_plus=0.5),
         "rprop: eta_plus must lie in [1, inf], got 0.5",
     ),
+    "lion without a momentum": (
+        lambda: gradtx.lion(0.1, b2=0.0),
+        "lion: b2 must lie in (0, 1), got 0.0",
+    ),
     "no steps": (
         lambda: gradtx.contrib.muon(0.1, ns_steps=0),
         "contrib.muon: ns_steps must lie in [1, inf], got 0",

@@ -15,4 +15,4 @@ def step(setting: Setting) -> Iterator[Row]:
         side: speed.jitted_step(library, case.make, setting.params, setting.grads, case.calls)
         for side, library in LIBRARIES.items()
     }
-    yield report.timed("step", setting.name, setting.tree, speed.compare(sides, setting.effort))
+    yield report.timed("step", setting.name, setting.tree, speed.compare(sides, setting.step_effort))

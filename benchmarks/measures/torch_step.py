@@ -36,7 +36,7 @@ def torch_step(setting: Setting) -> Iterator[Row]:
     if setting.level == "full":
         sides |= existing("compiled", lambda: sample(torch, case, setting, {}, torch.compile))
     against = [side for side in ("torch", "foreach", *(["fused"] if on_gpu else [])) if side in sides]
-    times = speed.compare(sides, setting.effort)
+    times = speed.compare(sides, setting.step_effort)
     yield report.timed("step, torch", setting.name, setting.tree, times, against)
 
 

@@ -8,7 +8,7 @@ from gradtx.contrib.trees import scalar_dtype
 from gradtx.core.errors import check_scalar
 from gradtx.core.numerics import safe_increment, scale_tree
 from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, AtLeastOne, Interval, NonNegative, ScalarOrSchedule
+from gradtx.core.types import Array, AtLeastOne, Fraction, Interval, NonNegative, ScalarOrSchedule
 
 
 class ReduceLROnPlateauState(NamedTuple):
@@ -30,7 +30,7 @@ class ReduceLROnPlateauState(NamedTuple):
 
 @treewise(state=ReduceLROnPlateauState, counts=False)
 def reduce_on_plateau(
-    factor: Annotated[ScalarOrSchedule, Interval("(0, 1)")] = 0.1,
+    factor: Fraction = 0.1,
     patience: AtLeastOne = 10,
     rtol: Annotated[ScalarOrSchedule, Interval("[0, 1]")] = 1e-4,
     atol: NonNegative = 0.0,

@@ -87,6 +87,8 @@ Positive = Annotated[ScalarOrSchedule, Interval("(0, inf]")]
 """A number above 0, or a schedule of it."""
 AtLeastOne = Annotated[ScalarOrSchedule, Interval("[1, inf]")]
 """A number of at least 1, or a schedule of it."""
+Fraction = Annotated[ScalarOrSchedule, Interval("(0, 1)")]
+"""A number above 0 and below 1, or a schedule of it."""
 Decay = Annotated[ScalarOrSchedule, Interval("[0, 1)")]
 """The share of the old value that a moving average keeps, or a schedule of it."""
 Static = Annotated[T, _Static()]

@@ -2,7 +2,7 @@
 
 from gradtx.core.chain import chain
 from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, DType, Number, Selector
+from gradtx.core.types import Decay, DType, Fraction, Number, Selector
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
 from gradtx.transforms.sign import scale_by_lion
@@ -12,7 +12,7 @@ from gradtx.transforms.sign import scale_by_lion
 def lion(
     learning_rate: Number,
     b1: Decay = 0.9,
-    b2: Decay = 0.99,
+    b2: Fraction = 0.99,
     mu_dtype: DType = None,
     weight_decay: Number = 1e-3,
     mask: Selector | None = None,

@@ -2,15 +2,15 @@
 
 from gradtx.core.chain import chain
 from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import AtLeastOne, NonNegative, Positive
+from gradtx.core.types import AtLeastOne, Fraction, NonNegative, Positive
 from gradtx.transforms.scaling import scale
-from gradtx.transforms.sign import Shrink, scale_by_rprop
+from gradtx.transforms.sign import scale_by_rprop
 
 
 @recipe
 def rprop(
     learning_rate: Positive,
-    eta_minus: Shrink = 0.5,
+    eta_minus: Fraction = 0.5,
     eta_plus: AtLeastOne = 1.2,
     min_step_size: NonNegative = 1e-6,
     max_step_size: NonNegative = 50.0,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from gradtx.core import errors
 from gradtx.core.numerics import cast, scale_tree
 from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
+from gradtx.core.types import Array, Fraction, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
 from gradtx.core.vectors import norm_dtype, widened
 from gradtx.transforms.linesearch import Line, ValueFn, report
 
@@ -46,7 +46,7 @@ class ScaleByBacktrackingLinesearchState(NamedTuple):
 def scale_by_backtracking_linesearch(
     max_backtracking_steps: Annotated[ScalarOrSchedule, Interval("[0, inf]")],
     slope_rtol: NonNegative = 1e-4,
-    decrease_factor: Annotated[ScalarOrSchedule, Interval("(0, 1)")] = 0.8,
+    decrease_factor: Fraction = 0.8,
     increase_factor: Annotated[ScalarOrSchedule, Interval("[1, inf]")] = 1.5,
     max_learning_rate: Positive = 1.0,
     atol: NonNegative = 0.0,

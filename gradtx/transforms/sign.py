@@ -1,6 +1,6 @@
 """Signs: steps of one size in every coordinate."""
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
@@ -11,15 +11,12 @@ from gradtx.core.types import (
     AtLeastOne,
     Decay,
     DType,
-    Interval,
+    Fraction,
     NonNegative,
     Number,
     Params,
     Positive,
-    ScalarOrSchedule,
 )
-
-Shrink = Annotated[ScalarOrSchedule, Interval("(0, 1)")]
 
 
 @leafwise()
@@ -45,7 +42,7 @@ class ScaleByLionState(NamedTuple):
 @leafwise(state=ScaleByLionState)
 def scale_by_lion(
     b1: Decay = 0.9,
-    b2: Decay = 0.99,
+    b2: Fraction = 0.99,
     mu_dtype: DType = None,
     *,
     mode: Literal["hard", "smooth", "refined"] = "hard",
@@ -55,9 +52,12 @@ def scale_by_lion(
 
     cₜ = b1·mₜ₋₁ + (1 − b1)·gₜ,  mₜ = b2·mₜ₋₁ + (1 − b2)·gₜ; the update is sign(cₜ).
 
+    Taken from the new momentum, cₜ = (b1/b2)·mₜ + (1 − b1/b2)·gₜ: nothing needs mₜ₋₁ once there is mₜ, and a
+    compiled step overwrites it without a copy.
+
     Args:
         b1: weight of the momentum in the direction, in [0, 1).
-        b2: decay of the momentum, in [0, 1).
+        b2: decay of the momentum, in (0, 1), meant to be above b1: cₜ has about b1/b2 roundings of mₜ in it.
         mu_dtype: dtype of the momentum. Default: the params', at least float32.
         mode: ``hard``: sign(c); ``smooth``: tanh(smooth_beta·c); ``refined``: c where |c| < 1, else sign(c).
         smooth_beta: steepness of the smooth mode.
@@ -79,8 +79,8 @@ def scale_by_lion(
         return dict(mu=jnp.zeros_like(param, dtype=mu_dtype))
 
     def update(grad, mu):
-        direction = directions[mode](decay_towards(mu, grad, b1))
-        return direction, dict(mu=decay_towards(mu, grad, b2))
+        mu = decay_towards(mu, grad, b2)
+        return directions[mode](decay_towards(mu, grad, b1 / b2)), dict(mu=mu)
 
     return init, update
 
@@ -96,7 +96,7 @@ class ScaleByRpropState(NamedTuple):
 @leafwise(state=ScaleByRpropState)
 def scale_by_rprop(
     learning_rate: Positive,
-    eta_minus: Shrink = 0.5,
+    eta_minus: Fraction = 0.5,
     eta_plus: AtLeastOne = 1.2,
     min_step_size: NonNegative = 1e-6,
     max_step_size: NonNegative = 50.0,
