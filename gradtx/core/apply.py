@@ -46,7 +46,7 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     return treedef.unflatten([p if total is None else total for p, total in zip(leaves, sums, strict=True)])
 
 
-@PerTensor
+@partial(PerTensor, primitive=True)
 def _add(update: Array, param: Array) -> Array:
     # Where nothing needs promotion, the primitive itself is the cheapest to trace.
     total = jax.lax.add(param, update) if param.dtype == update.dtype else param + update

@@ -1,6 +1,7 @@
 """Gates: updates that take place only where a condition holds that is known while they are computed."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from gradtx.core.rows import PerTensor
 from gradtx.core.types import Array
 
 
-@PerTensor
+@partial(PerTensor, primitive=True)
 def _where(a: Array, b: Array, condition: Array) -> Array:
     return jnp.where(condition, a, b)
 
@@ -22,7 +23,7 @@ def select_tree(condition: Array, a: Any, b: Any) -> Any:
     return treedef.unflatten(_where([leaves, treedef.flatten_up_to(b)], condition))
 
 
-@PerTensor
+@partial(PerTensor, primitive=True)
 def or_zero(x: Array, condition: Array) -> Array:
     """x if the condition holds, else 0."""
     return jnp.where(condition, x, 0)

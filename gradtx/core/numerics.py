@@ -10,7 +10,7 @@ parts apart; they live in ``gradtx.torch``.
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -253,7 +253,7 @@ def safe_increment(count: Array) -> Array:
     return jnp.where(count < largest, count + 1, largest).astype(count.dtype)
 
 
-@PerTensor
+@partial(PerTensor, primitive=True)
 def _times(x: Array, factor: Array) -> Array:
     return cast(x * factor.astype(x.real.dtype), x.dtype)
 

@@ -60,17 +60,21 @@ def row_of(one: Callable[..., Any], name: str, **jit: Any) -> Callable[..., list
 class PerTensor:
     """A function of one tensor, for columns of tensors.
 
-    ``PerTensor(f)([xs, ys], z)`` is the list of ``f(x, y, z)``, and None where x is None. It is meant for
-    functions of a few operations: while tracing, a tensor that is in no row is traced in place.
+    ``PerTensor(f)([xs, ys], z)`` is the list of ``f(x, y, z)``, and None where x is None.
+
+    Args:
+        function: the function, of arrays alone.
+        primitive: whether it is a single operation. While tracing, a tensor that is in no row is then traced
+            in place, for a call would take longer. Default: no.
     """
 
-    def __init__(self, function: Callable[..., Any]):
-        self.function = function
+    def __init__(self, function: Callable[..., Any], primitive: bool = False):
+        self.function, self.primitive = function, primitive
         self._one = jax.jit(function)
-        self._many = row_of(function, f"{function.__name__}_of_many")
+        self._many = row_of(function if primitive else self._one, f"{function.__name__}_of_many")
 
     def __call__(self, columns: Sequence[list[Any]], *shared: Any) -> list[Any]:
-        one = self.function if is_traced(columns[0]) else self._one
+        one = self.function if self.primitive and is_traced(columns[0]) else self._one
         return _in_rows(one, self._many, columns, shared)
 
 

@@ -1,7 +1,6 @@
 """Gradient accumulation: several batches for one step of an optimizer."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated, Any, NamedTuple, ParamSpec
 
 import jax
@@ -9,9 +8,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.core.errors import check_alike, is_none
-from gradtx.core.numerics import at_least_float32, safe_increment
+from gradtx.core.numerics import at_least_float32, cast, promoted, safe_increment
+from gradtx.core.rows import PerTensor
 from gradtx.core.transformation import GradientTransformation, Treewise
-from gradtx.core.types import Array, DType, Interval, ScalarOrSchedule, State, Static, Updates
+from gradtx.core.types import Array, DType, Interval, Params, ScalarOrSchedule, State, Static, Updates
 from gradtx.core.value import register
 
 P = ParamSpec("P")
@@ -114,51 +114,70 @@ def MultiSteps(
     def empty(param):
         return jnp.zeros_like(param, dtype=accumulator_dtype or at_least_float32(jnp.result_type(param)))
 
-    def added(grad, acc, n):
-        if grad is None:
-            return None
-        grad = grad.astype(acc.dtype)
-        # The mean of what has come so far, so that k need not be known in advance.
-        return acc + (grad - acc) / (n + 1).astype(acc.real.dtype) if use_grad_mean else acc + grad
+    def accumulated(updates, state):
+        """All gradients so far, and what is left of them: a function of what happens to them."""
+        check_alike("MultiSteps", "updates", updates, "the state's acc_grads", state.acc_grads)
+        grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
+        before = treedef.flatten_up_to(state.acc_grads)
+        total = _mean([grads, before], state.mini_step + 1) if use_grad_mean else _sum([grads, before])
+
+        def left(emit, skipped):
+            kept = _kept([total, before], emit, skipped)
+            return treedef.unflatten([a if x is None else x for x, a in zip(kept, before, strict=True)])
+
+        return treedef.unflatten(total), left
 
     def update(updates, state, params=None, **extra):
         def step(grads, inner_state):
             return inner.update(grads, inner_state, params, **extra)
 
+        def stay(grads, inner_state):
+            return _zeros(grads, params), inner_state
+
         skipped, skip_state = verdict(updates, state.gradient_step, params)
-        total, acc = updates, ()
-        if not at_once:
-            check_alike("MultiSteps", "updates", updates, "the state's acc_grads", state.acc_grads)
-            add = partial(added, n=state.mini_step)
-            total = jax.tree.map(add, updates, state.acc_grads, is_leaf=is_none)
+        total, left = (updates, None) if at_once else accumulated(updates, state)
         last = at_once or state.mini_step >= k_at(state.gradient_step) - 1
         emit = last if should_skip_update_fn is None else jnp.logical_and(last, jnp.logical_not(skipped))
         # A conditional: on k - 1 of k calls the optimizer does not run at all.
-        new, inner_state = cond(emit, step, partial(not_taken, step), total, state.inner_opt_state)
-        if not at_once:
-            keep = partial(kept, emit=emit, skipped=skipped)
-            acc = jax.tree.map(keep, total, state.acc_grads, is_leaf=is_none)
+        new, inner_state = cond(emit, step, stay, total, state.inner_opt_state)
         further = jnp.where(skipped, state.mini_step, safe_increment(state.mini_step))
         return new, state._replace(
             mini_step=jnp.where(emit, 0, further),
             gradient_step=jnp.where(emit, safe_increment(state.gradient_step), state.gradient_step),
             inner_opt_state=inner_state,
-            acc_grads=acc,
+            acc_grads=left(emit, skipped) if left else (),
             skip_state=skip_state,
         )
-
-    def kept(total, acc, emit, skipped):
-        if total is None:
-            return acc
-        return jnp.where(emit, 0, jnp.where(skipped, acc, total)).astype(acc.dtype)
 
     return init, update
 
 
-def not_taken(step: Callable[..., Any], grads: Updates, inner_state: State) -> tuple[Updates, State]:
-    """What a step returns where it is not taken: updates of 0, and the state as it was."""
-    shapes, _ = jax.eval_shape(step, grads, inner_state)
-    return jax.tree.map(lambda g, x: jnp.zeros_like(g, dtype=x.dtype), grads, shapes), inner_state
+def _zeros(grads: Updates, params: Params | None) -> Updates:
+    """Updates of 0, in the dtypes in which a transformation returns them."""
+
+    def zero(grad: Any, param: Any = None) -> Any:
+        if grad is None:
+            return None
+        dtype = grad.dtype if param is None else promoted(grad.dtype, jnp.result_type(param))
+        return jax.lax.full_like(grad, 0, dtype)
+
+    return jax.tree.map(zero, *([grads] if params is None else [grads, params]), is_leaf=is_none)
+
+
+@PerTensor
+def _mean(grad: Array, acc: Array, n: Array) -> Array:
+    # The mean of what has come so far, so that k need not be known in advance.
+    return acc + (cast(grad, acc.dtype) - acc) / n.astype(acc.real.dtype)
+
+
+@PerTensor
+def _sum(grad: Array, acc: Array) -> Array:
+    return acc + cast(grad, acc.dtype)
+
+
+@PerTensor
+def _kept(total: Array, acc: Array, emit: Array, skipped: Array) -> Array:
+    return cast(jnp.where(emit, 0, jnp.where(skipped, acc, total)), acc.dtype)
 
 
 def cond(condition: Any, true: Callable[..., Any], false: Callable[..., Any], *operands: Any) -> Any:
