@@ -15,7 +15,6 @@ from setting import LIBRARIES, Setting, program
 ALIGNMENT = 64
 """The bytes that the smallest buffer takes: one for each tensor, of a number of its own, is no waste."""
 
-
 IN_ORDER = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 """XLA's way to compile where memory is short; its own choice on a CPU is to work on many tensors at once."""
 

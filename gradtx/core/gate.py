@@ -19,8 +19,7 @@ def _where(a: Array, b: Array, condition: Array) -> Array:
 
 def select_tree(condition: Array, a: Any, b: Any) -> Any:
     """Of two trees of one structure, a if the condition holds, else b."""
-    leaves, treedef = jax.tree.flatten(a)
-    return treedef.unflatten(_where([leaves, treedef.flatten_up_to(b)], condition))
+    return _where.on_trees([a, b], condition)
 
 
 @partial(PerTensor, primitive=True)

@@ -260,5 +260,4 @@ def _times(x: Array, factor: Array) -> Array:
 
 def scale_tree(tree: Any, factor: Array) -> Any:
     """Every leaf of a tree times one scalar, in the dtypes of the leaves."""
-    leaves, treedef = jax.tree.flatten(tree)
-    return treedef.unflatten(_times([leaves], factor))
+    return _times.on_trees([tree], factor)

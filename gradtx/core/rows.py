@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from jax.core import Tracer
 
+from gradtx.core.errors import is_none
+
 ROW = 32
 """The length of a row. Rows of rows would be fewer calls still, but XLA takes its time to flatten them."""
 
@@ -76,6 +78,12 @@ class PerTensor:
     def __call__(self, columns: Sequence[list[Any]], *shared: Any) -> list[Any]:
         one = self.function if self.primitive and is_traced(columns[0]) else self._one
         return _in_rows(one, self._many, columns, shared)
+
+    def on_trees(self, trees: Sequence[Any], *shared: Any) -> Any:
+        """The same for trees of one structure, leaf by leaf: a tree, with None where the first has None."""
+        first, *others = trees
+        leaves, treedef = jax.tree.flatten(first, is_leaf=is_none)
+        return treedef.unflatten(self([leaves, *map(treedef.flatten_up_to, others)], *shared))
 
 
 @partial(jax.jit, static_argnums=0)

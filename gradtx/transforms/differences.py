@@ -96,11 +96,10 @@ def scale_by_optimistic_gradient(alpha: Number = 1.0, beta: Number = 1.0):
         weight = jnp.where(state.is_initial_step, 0, beta)
         name, what = "scale_by_optimistic_gradient", "the state's previous_gradient"
         check_alike(name, "updates", updates, what, state.previous_gradient)
-        grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
-        seen = treedef.flatten_up_to(state.previous_gradient)
-        leaning = treedef.unflatten(_lean([grads, seen], alpha, weight))
-        latest = [old if grad is None else grad for grad, old in zip(grads, seen, strict=True)]
-        return leaning, ScaleByOptimisticGradientState(jnp.asarray(False), treedef.unflatten(latest))
+        seen = state.previous_gradient
+        latest = jax.tree.map(lambda grad, old: old if grad is None else grad, updates, seen, is_leaf=is_none)
+        leaning = _lean.on_trees([updates, seen], alpha, weight)
+        return leaning, ScaleByOptimisticGradientState(jnp.asarray(False), latest)
 
     return init, update
 

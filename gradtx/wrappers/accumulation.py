@@ -1,6 +1,7 @@
 """Gradient accumulation: several batches for one step of an optimizer."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, NamedTuple, ParamSpec
 
 import jax
@@ -115,27 +116,23 @@ def MultiSteps(
         return jnp.zeros_like(param, dtype=accumulator_dtype or at_least_float32(jnp.result_type(param)))
 
     def accumulated(updates, state):
-        """All gradients so far, and what is left of them: a function of what happens to them."""
         check_alike("MultiSteps", "updates", updates, "the state's acc_grads", state.acc_grads)
-        grads, treedef = jax.tree.flatten(updates, is_leaf=is_none)
-        before = treedef.flatten_up_to(state.acc_grads)
-        total = _mean([grads, before], state.mini_step + 1) if use_grad_mean else _sum([grads, before])
+        pair = updates, state.acc_grads
+        return _mean.on_trees(pair, state.mini_step + 1) if use_grad_mean else _sum.on_trees(pair)
 
-        def left(emit, skipped):
-            kept = _kept([total, before], emit, skipped)
-            return treedef.unflatten([a if x is None else x for x, a in zip(kept, before, strict=True)])
-
-        return treedef.unflatten(total), left
+    def left(total, acc, emit, skipped):
+        kept = _kept.on_trees([total, acc], emit, skipped)
+        return jax.tree.map(lambda x, old: old if x is None else x, kept, acc, is_leaf=is_none)
 
     def update(updates, state, params=None, **extra):
         def step(grads, inner_state):
             return inner.update(grads, inner_state, params, **extra)
 
         def stay(grads, inner_state):
-            return _zeros(grads, params), inner_state
+            return as_returned(partial(jax.lax.full_like, fill_value=0), grads, params), inner_state
 
         skipped, skip_state = verdict(updates, state.gradient_step, params)
-        total, left = (updates, None) if at_once else accumulated(updates, state)
+        total = updates if at_once else accumulated(updates, state)
         last = at_once or state.mini_step >= k_at(state.gradient_step) - 1
         emit = last if should_skip_update_fn is None else jnp.logical_and(last, jnp.logical_not(skipped))
         # A conditional: on k - 1 of k calls the optimizer does not run at all.
@@ -145,23 +142,23 @@ def MultiSteps(
             mini_step=jnp.where(emit, 0, further),
             gradient_step=jnp.where(emit, safe_increment(state.gradient_step), state.gradient_step),
             inner_opt_state=inner_state,
-            acc_grads=left(emit, skipped) if left else (),
+            acc_grads=() if at_once else left(total, state.acc_grads, emit, skipped),
             skip_state=skip_state,
         )
 
     return init, update
 
 
-def _zeros(grads: Updates, params: Params | None) -> Updates:
-    """Updates of 0, in the dtypes in which a transformation returns them."""
+def as_returned(make: Callable[[Any], Any], grads: Updates, params: Params | None) -> Updates:
+    """``make(grad)`` for each gradient, in the dtypes in which a transformation returns updates."""
 
-    def zero(grad: Any, param: Any = None) -> Any:
+    def update(grad: Any, param: Any = None) -> Any:
         if grad is None:
             return None
         dtype = grad.dtype if param is None else promoted(grad.dtype, jnp.result_type(param))
-        return jax.lax.full_like(grad, 0, dtype)
+        return cast(make(grad), dtype)
 
-    return jax.tree.map(zero, *([grads] if params is None else [grads, params]), is_leaf=is_none)
+    return jax.tree.map(update, *([grads] if params is None else [grads, params]), is_leaf=is_none)
 
 
 @PerTensor

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 
 from gradtx.core.errors import check_callable
 from gradtx.core.numerics import safe_increment
 from gradtx.core.transformation import GradientTransformation, treewise
 from gradtx.core.types import Array, State, TransformUpdateFn
-from gradtx.wrappers.accumulation import cond
+from gradtx.wrappers.accumulation import as_returned, cond
 
 
 class ConditionFn(Protocol):
@@ -48,8 +47,7 @@ def _when(
             return inner.update(updates, inner_state, params, **extra)
 
         def stay(updates, inner_state):
-            shapes, _ = jax.eval_shape(run, updates, inner_state)
-            return jax.tree.map(lambda g, like: otherwise(g).astype(like.dtype), updates, shapes), inner_state
+            return as_returned(otherwise, updates, params), inner_state
 
         holds = should_transform_fn(state.step, **(extra if forward_extra_args else {}))
         new, inner_state = cond(holds, run, stay, updates, state.inner_state)
