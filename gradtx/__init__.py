@@ -8,6 +8,10 @@ Small gradient transformations chain into any optimizer::
     params = gradtx.apply_updates(params, updates)
 """
 
+__namespace__ = ""
+
+
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
 
 # assignment: pairing rows with columns
@@ -42,47 +46,32 @@ from gradtx import transforms as transforms
 
 # tree: arithmetic of trees, and what is where in a state
 from gradtx import tree as tree
-
-# core: values, the three kinds, running them
-from gradtx.core.apply import apply_updates as apply_updates
-from gradtx.core.apply import incremental_update as incremental_update
-from gradtx.core.apply import jit_step as jit_step
-from gradtx.core.apply import periodic_update as periodic_update
+from gradtx.arrays.numerics import abs_sq as abs_sq
+from gradtx.arrays.numerics import debias as debias
+from gradtx.arrays.numerics import decay_towards as decay_towards
+from gradtx.arrays.numerics import safe_increment as safe_increment
+from gradtx.arrays.reduction import over_shards as over_shards
+from gradtx.arrays.trees import global_norm as global_norm
+from gradtx.arrays.types import MaskOrFn as MaskOrFn
+from gradtx.arrays.types import OptState as OptState
+from gradtx.arrays.types import Params as Params
+from gradtx.arrays.types import TransformInitFn as TransformInitFn
+from gradtx.arrays.types import TransformUpdateFn as TransformUpdateFn
+from gradtx.arrays.types import Updates as Updates
+from gradtx.core.batch import Batch as Batch
+from gradtx.core.batch import Stack as Stack
+from gradtx.core.batch import batching as batching
 from gradtx.core.chain import chain as chain
 from gradtx.core.chain import named_chain as named_chain
-from gradtx.core.config import from_config as from_config
-from gradtx.core.config import to_config as to_config
-from gradtx.core.evaluation import evaluation_params as evaluation_params
-from gradtx.core.hyperparams import Hyperparams as Hyperparams
-from gradtx.core.hyperparams import hyperparams as hyperparams
-from gradtx.core.names import load_state_dict as load_state_dict
-from gradtx.core.names import state_dict as state_dict
-from gradtx.core.numerics import abs_sq as abs_sq
-from gradtx.core.numerics import debias as debias
-from gradtx.core.numerics import decay_towards as decay_towards
-from gradtx.core.numerics import global_norm as global_norm
-from gradtx.core.numerics import safe_increment as safe_increment
-from gradtx.core.schedule import Schedule as Schedule
-from gradtx.core.schedule import schedule as schedule
+from gradtx.core.layout import Coded as Coded
+from gradtx.core.layout import Layout as Layout
+from gradtx.core.leafwise import leafwise as leafwise
+from gradtx.core.recipe import recipe as recipe
 from gradtx.core.transformation import EmptyState as EmptyState
 from gradtx.core.transformation import GradientTransformation as GradientTransformation
 from gradtx.core.transformation import ScheduledState as ScheduledState
 from gradtx.core.transformation import init_empty_state as init_empty_state
-from gradtx.core.transformation import leafwise as leafwise
-from gradtx.core.transformation import recipe as recipe
-from gradtx.core.transformation import treewise as treewise
-from gradtx.core.types import Decay as Decay
-from gradtx.core.types import MaskOrFn as MaskOrFn
-from gradtx.core.types import NonNegative as NonNegative
-from gradtx.core.types import Number as Number
-from gradtx.core.types import OptState as OptState
-from gradtx.core.types import Params as Params
-from gradtx.core.types import Positive as Positive
-from gradtx.core.types import ScalarOrSchedule as ScalarOrSchedule
-from gradtx.core.types import Static as Static
-from gradtx.core.types import TransformInitFn as TransformInitFn
-from gradtx.core.types import TransformUpdateFn as TransformUpdateFn
-from gradtx.core.types import Updates as Updates
+from gradtx.core.treewise import treewise as treewise
 
 # drivers: loops that run an optimizer until it is done
 from gradtx.drivers.minimize import MinimizeResult as MinimizeResult
@@ -174,6 +163,17 @@ from gradtx.schedules import warmup_cosine_decay_schedule as warmup_cosine_decay
 from gradtx.schedules import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule
 from gradtx.schedules.stateful import WrappedSchedule as WrappedSchedule
 from gradtx.schedules.stateful import WrappedScheduleState as WrappedScheduleState
+from gradtx.state.evaluation import evaluation_params as evaluation_params
+from gradtx.state.hyperparams import Hyperparams as Hyperparams
+from gradtx.state.hyperparams import hyperparams as hyperparams
+from gradtx.state.state_dict import load_state_dict as load_state_dict
+from gradtx.state.state_dict import state_dict as state_dict
+
+# core: values, the three kinds, running them
+from gradtx.step import apply_updates as apply_updates
+from gradtx.step import incremental_update as incremental_update
+from gradtx.step import jit_step as jit_step
+from gradtx.step import periodic_update as periodic_update
 
 # transforms: primitives, and their states
 from gradtx.transforms.accumulation import ApplyEvery as ApplyEvery
@@ -270,6 +270,16 @@ from gradtx.transforms.zoom import scale_by_zoom_linesearch as scale_by_zoom_lin
 
 # tree: the one that Optax has here
 from gradtx.tree.gradients import scale_gradient as scale_gradient
+from gradtx.values.config import from_config as from_config
+from gradtx.values.config import to_config as to_config
+from gradtx.values.domains import Decay as Decay
+from gradtx.values.domains import NonNegative as NonNegative
+from gradtx.values.domains import Number as Number
+from gradtx.values.domains import Positive as Positive
+from gradtx.values.domains import ScalarOrSchedule as ScalarOrSchedule
+from gradtx.values.domains import Static as Static
+from gradtx.values.schedule import Schedule as Schedule
+from gradtx.values.schedule import schedule as schedule
 
 # wrappers: when, where and with which numbers another transformation runs
 from gradtx.wrappers.accumulation import MultiSteps as MultiSteps
@@ -309,4 +319,7 @@ update_infinity_moment = tree.update_infinity_moment
 update_moment = tree.update_moment
 update_moment_per_elem_norm = tree.update_moment_per_elem_norm
 
-__version__ = _version("gradtx")
+try:
+    __version__ = _version("gradtx")
+except _PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"

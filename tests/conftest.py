@@ -8,7 +8,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import pytest
 
-from gradtx.core import program
+import gradtx
 
 
 @pytest.fixture
@@ -20,6 +20,7 @@ def x64():
 
 
 @pytest.fixture
-def stacking(monkeypatch) -> None:
+def stacking():
     """Stacks as on an accelerator."""
-    monkeypatch.setattr(program, "stacking_pays", lambda: True)
+    with gradtx.batching(gradtx.Stack()):
+        yield

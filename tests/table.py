@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx
-from gradtx.core.transformation import Recipe
+from gradtx.core.recipe import Recipe
 from tests.oracles import formulas as f
 
 

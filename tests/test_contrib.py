@@ -10,7 +10,7 @@ import pytest
 
 import gradtx
 from gradtx import contrib
-from gradtx.core import errors
+from gradtx.arrays import errors
 from tests import laws
 from tests.beside_optax import assert_equal_steps
 

@@ -14,7 +14,11 @@ PACKAGE = ROOT / "gradtx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = [
+    "values",
+    "arrays",
     "core",
+    "state",
+    "step",
     "tree",
     "linear_algebra",
     "schedules",

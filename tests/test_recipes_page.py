@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import pytest
 
 import gradtx
-from gradtx.core.transformation import Recipe
-from gradtx.core.value import FACTORIES
+from gradtx.core.recipe import Recipe
+from gradtx.values.factory import FACTORIES
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 

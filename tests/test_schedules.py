@@ -19,9 +19,9 @@ import pytest
 import torch
 
 import gradtx.schedules as ours
-from gradtx.core.config import from_config, to_config
-from gradtx.core.schedule import Schedule
-from gradtx.core.schedule import schedule as recorded
+from gradtx.values.config import from_config, to_config
+from gradtx.values.schedule import Schedule
+from gradtx.values.schedule import schedule as recorded
 
 FAR = 2**30
 """Past the end of everything here, and not a float32 once 1 is added."""

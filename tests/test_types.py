@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gradtx.core.types import Decay, NonNegative, OffAtZero, Static
+from gradtx.values.domains import Decay, NonNegative, OffAtZero, Static
 
 SNIPPET = """
 import gradtx

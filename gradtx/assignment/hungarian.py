@@ -8,8 +8,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.types import Array
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.types import Array
 
 
 def hungarian_algorithm(cost_matrix: ArrayLike) -> tuple[Array, Array]:

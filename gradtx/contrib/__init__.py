@@ -1,5 +1,8 @@
 """Newer and less settled optimizers, under the names that Optax's contrib gives them."""
 
+__namespace__ = "contrib"
+
+
 from gradtx.contrib.averaging import ScheduleFreeState as ScheduleFreeState
 from gradtx.contrib.averaging import schedule_free as schedule_free
 from gradtx.contrib.averaging import schedule_free_adamw as schedule_free_adamw

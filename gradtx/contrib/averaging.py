@@ -6,33 +6,20 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.contrib.trees import advanced, mapped, scalar_dtype, widened
+from gradtx.arrays.numerics import cast, safe_increment
+from gradtx.arrays.trees import advanced, mapped, scalar_dtype, widened
+from gradtx.arrays.types import Array, Params, State
 from gradtx.core.chain import chain
-from gradtx.core.numerics import cast, safe_increment
-from gradtx.core.transformation import (
-    GradientTransformation,
-    InnerStates,
-    check_transformation,
-    recipe,
-    treewise,
-)
-from gradtx.core.types import (
-    Array,
-    Decay,
-    DType,
-    Interval,
-    NonNegative,
-    Number,
-    Params,
-    ScalarOrSchedule,
-    State,
-)
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
+from gradtx.core.treewise import treewise
 from gradtx.optimizers.sgd import sgd
 from gradtx.schedules.warmup import warmup_constant_schedule
 from gradtx.transforms.adaptive import scale_by_rms
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
 from gradtx.tree.states import get_all_with_path
+from gradtx.values.domains import Decay, DType, Interval, NonNegative, Number, ScalarOrSchedule
 
 Share = Annotated[ScalarOrSchedule, Interval("(0, 1]")]
 

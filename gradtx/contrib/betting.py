@@ -4,11 +4,14 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.arrays.types import Params, Selector
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Number, Params, Positive, Selector
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.values.domains import Number, Positive
 
 
 class COCOBState(NamedTuple):

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.transformation import GradientTransformation, treewise
-from gradtx.core.types import Array, State
+from gradtx.arrays.types import Array, State
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.treewise import treewise
 
 
 class SplitRealAndImaginaryArrays(NamedTuple):

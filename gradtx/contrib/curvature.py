@@ -7,32 +7,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.contrib.trees import advanced, mapped, widened, zeros
+from gradtx.arrays.cond import cond
+from gradtx.arrays.numerics import debias, decay_towards, safe_increment
+from gradtx.arrays.trees import advanced, mapped, widened, zeros
+from gradtx.arrays.types import Array, Params, Selector, State
 from gradtx.core.chain import chain
-from gradtx.core.numerics import debias, decay_towards, safe_increment
-from gradtx.core.transformation import (
-    GradientTransformation,
-    InnerStates,
-    check_transformation,
-    recipe,
-    treewise,
-)
-from gradtx.core.types import (
-    Array,
-    AtLeastOne,
-    Decay,
-    DType,
-    NonNegative,
-    Number,
-    Params,
-    Positive,
-    Selector,
-    State,
-)
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
+from gradtx.core.treewise import treewise
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.noise import as_key
 from gradtx.transforms.scaling import scale_by_learning_rate
-from gradtx.wrappers.accumulation import cond
+from gradtx.values.domains import AtLeastOne, Decay, DType, NonNegative, Number, Positive
 
 
 class HutchinsonState(NamedTuple):

@@ -4,11 +4,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.contrib.trees import advanced, inner_product, mapped, scalar_dtype, total, widened, zeros
-from gradtx.core.numerics import abs_sq, decay_towards, one_minus_power, safe_increment, sqrt
-from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Decay, Interval, NonNegative, Number, Params, Positive, Scalar
-from gradtx.core.value import is_number
+from gradtx.arrays.numerics import abs_sq, decay_towards, one_minus_power, safe_increment, sqrt
+from gradtx.arrays.trees import advanced, inner_product, mapped, scalar_dtype, total, widened, zeros
+from gradtx.arrays.types import Array, Params, Scalar
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import Decay, Interval, NonNegative, Number, Positive
+from gradtx.values.value import is_number
 
 
 def _check_betas(name: str, betas: Any) -> None:

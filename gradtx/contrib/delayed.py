@@ -2,14 +2,17 @@
 
 import jax.numpy as jnp
 
+from gradtx.arrays.numerics import abs_sq, debias, decay_towards, real_like, sqrt
+from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
-from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Decay, DType, NonNegative, Number, Selector
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.adaptive import ScaleByAdamState
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
 from gradtx.transforms.variance import ScaleByBeliefState
+from gradtx.values.domains import Decay, DType, NonNegative, Number
 
 
 @leafwise(state=ScaleByBeliefState)

@@ -4,14 +4,17 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.contrib.trees import distance, scalar_dtype, widened
+from gradtx.arrays.numerics import sqrt
+from gradtx.arrays.trees import distance, global_norm, scalar_dtype, scale_tree, widened
+from gradtx.arrays.types import Array, Params, Selector
 from gradtx.core.chain import chain
-from gradtx.core.numerics import global_norm, scale_tree, sqrt
-from gradtx.core.transformation import GradientTransformation, recipe, treewise
-from gradtx.core.types import Array, NonNegative, Number, Params, Positive, Selector
-from gradtx.core.value import is_number
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.treewise import treewise
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
+from gradtx.values.domains import NonNegative, Number, Positive
+from gradtx.values.value import is_number
 
 FIRST_STEPS = ("distance", "learning_rate", "heuristic")
 

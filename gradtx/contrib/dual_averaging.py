@@ -4,11 +4,14 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.arrays.numerics import abs_sq, cbrt, real_like, sqrt
+from gradtx.arrays.types import Array, Params
 from gradtx.core.chain import chain
-from gradtx.core.numerics import abs_sq, cbrt, real_like, sqrt
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Array, Decay, NonNegative, Number, Params
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.decay import add_decayed_weights
+from gradtx.values.domains import Decay, NonNegative, Number
 
 
 class MadgradState(NamedTuple):

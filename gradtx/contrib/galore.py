@@ -7,6 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.cond import cond
+from gradtx.arrays.errors import is_none
+from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.select import as_tree
+from gradtx.arrays.trees import advanced, mapped, widened
+from gradtx.arrays.types import Array, Params, Selector, State
 from gradtx.contrib.muon_axes import (
     MuonDimensionNumbers,
     as_matrices,
@@ -16,24 +22,15 @@ from gradtx.contrib.muon_axes import (
     sharded_like,
     whole,
 )
-from gradtx.contrib.trees import advanced, mapped, widened
 from gradtx.core.chain import chain
-from gradtx.core.errors import is_none
-from gradtx.core.numerics import safe_increment
-from gradtx.core.select import as_tree
-from gradtx.core.transformation import (
-    GradientTransformation,
-    InnerStates,
-    check_transformation,
-    leafwise,
-    recipe,
-    treewise,
-)
-from gradtx.core.types import Array, AtLeastOne, Count, Number, Params, Selector, State
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
+from gradtx.core.treewise import treewise
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
-from gradtx.wrappers.accumulation import cond
+from gradtx.values.domains import AtLeastOne, Count, Number
 
 NAME = "contrib.scale_by_galore"
 ADAM = scale_by_adam()

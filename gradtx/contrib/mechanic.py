@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.contrib.trees import inner_product, mapped, scalar_dtype, total, widened
-from gradtx.core.numerics import global_norm, safe_increment, sqrt
-from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
-from gradtx.core.types import Array, Count, NonNegative, Params, Positive, State
+from gradtx.arrays.numerics import safe_increment, sqrt
+from gradtx.arrays.trees import global_norm, inner_product, mapped, scalar_dtype, total, widened
+from gradtx.arrays.types import Array, Params, State
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import Count, NonNegative, Positive
 
 
 class MechanicState(NamedTuple):

@@ -4,12 +4,16 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.arrays.numerics import abs_sq, debias, decay_towards, real_like, sqrt
+from gradtx.arrays.types import Array, Params, Selector
 from gradtx.core.chain import chain
-from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe, treewise
-from gradtx.core.types import Array, Decay, DType, NonNegative, Number, Params, Selector
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.treewise import treewise
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.values.domains import Decay, DType, NonNegative, Number
 
 
 class ScaleByAdemamixState(NamedTuple):

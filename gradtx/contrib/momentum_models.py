@@ -4,11 +4,12 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.contrib.trees import advanced, inner_product, mapped, scalar_dtype, total, zeros
-from gradtx.core.errors import check_scalar
-from gradtx.core.numerics import abs_sq, debias, decay_towards, one_minus_power, safe_increment, sqrt
-from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Scalar
+from gradtx.arrays.errors import check_scalar
+from gradtx.arrays.numerics import abs_sq, debias, decay_towards, one_minus_power, safe_increment, sqrt
+from gradtx.arrays.trees import advanced, inner_product, mapped, scalar_dtype, total, zeros
+from gradtx.arrays.types import Array, Params, Scalar
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import Decay, NonNegative, Number
 
 
 class MomoState(NamedTuple):

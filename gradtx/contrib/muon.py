@@ -5,37 +5,22 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.arrays.numerics import abs_sq, decay_towards, sqrt
+from gradtx.arrays.select import as_tree, map_labelled
+from gradtx.arrays.trees import inner_product
+from gradtx.arrays.types import Array, Params, Selector
 from gradtx.contrib.muon_axes import MuonDimensionNumbers, axes_of, fans, matrix_axes, on_matrices
-from gradtx.contrib.trees import inner_product
-from gradtx.core import executor
 from gradtx.core.chain import chain
-from gradtx.core.numerics import abs_sq, decay_towards, sqrt
-from gradtx.core.select import as_tree, map_labelled
-from gradtx.core.transformation import (
-    EmptyState,
-    GradientTransformation,
-    init_empty_state,
-    leafwise,
-    recipe,
-    treewise,
-)
-from gradtx.core.types import (
-    Array,
-    Count,
-    Decay,
-    DType,
-    NonNegative,
-    Number,
-    Params,
-    Positive,
-    Selector,
-)
-from gradtx.core.value import keeping_arrays
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import EmptyState, GradientTransformation, Plan, init_empty_state, run_plan
+from gradtx.core.treewise import treewise
 from gradtx.optimizers.adam import adamw
 from gradtx.transforms.adaptive import debiased_mean
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.orthogonal import gram, quintic
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.values.domains import Count, Decay, DType, NonNegative, Number, Positive
 from gradtx.wrappers.masking import partition
 
 STANDARD = (3.4445, -4.7750, 2.0315)
@@ -180,8 +165,7 @@ def scale_by_muon(
         """A rule for each choice of axes, and the index of each leaf's."""
         chosen = matrix_axes(name, "weight_dimension_numbers", weight_dimension_numbers, tree)
         kinds = list(dict.fromkeys(chosen)) or [MuonDimensionNumbers()]
-        with keeping_arrays():
-            made.update((axes, _scale_by_muon(axes, *options)) for axes in kinds if axes not in made)
+        made.update((axes, _scale_by_muon(axes, *options)) for axes in kinds if axes not in made)
         return [made[axes] for axes in kinds], list(map(kinds.index, chosen))
 
     def init(params):
@@ -192,7 +176,8 @@ def scale_by_muon(
     def update(updates, state, params=None):
         rules, which = variants(updates if params is None else params)
         held = _Mean(state.count, state.mu)
-        updates, (count, mu) = executor.update(rules, which, updates, held, params, {})
+        plan = Plan(*(rule.stages for rule in rules))
+        updates, (count, mu) = run_plan(rules[0], plan, updates, held, params, {}, which=which)
         return updates, MuonState(count, mu, jnp.asarray(ns_coeffs))
 
     return init, update

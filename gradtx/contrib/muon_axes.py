@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 
-from gradtx.core import errors
-from gradtx.core.errors import is_none
-from gradtx.core.select import select
-from gradtx.core.types import Array, Selector
+from gradtx.arrays import errors
+from gradtx.arrays.errors import is_none
+from gradtx.arrays.select import select
+from gradtx.arrays.types import Array, Selector
 
 Axes = int | Sequence[int]
 

@@ -2,8 +2,9 @@
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import global_norm, scale_tree
-from gradtx.core.transformation import EmptyState, init_empty_state, treewise
+from gradtx.arrays.trees import global_norm, scale_tree
+from gradtx.core.transformation import EmptyState, init_empty_state
+from gradtx.core.treewise import treewise
 
 NormalizeState = EmptyState
 

@@ -4,11 +4,12 @@ from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.contrib.trees import scalar_dtype
-from gradtx.core.errors import check_scalar
-from gradtx.core.numerics import safe_increment, scale_tree
-from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, AtLeastOne, Fraction, Interval, NonNegative, ScalarOrSchedule
+from gradtx.arrays.errors import check_scalar
+from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.trees import scalar_dtype, scale_tree
+from gradtx.arrays.types import Array
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import AtLeastOne, Fraction, Interval, NonNegative, ScalarOrSchedule
 
 
 class ReduceLROnPlateauState(NamedTuple):

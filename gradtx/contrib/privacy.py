@@ -1,20 +1,19 @@
 """Differential privacy: gradients of a batch that hide each of its examples."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, ParamSpec
+from typing import NamedTuple
 
 import jax
 
+from gradtx.arrays.types import Array
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, Treewise, recipe
-from gradtx.core.types import Array, Decay, NonNegative, Number
-from gradtx.core.value import register
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.treewise import Treewise, treewise
 from gradtx.transforms.momentum import trace
 from gradtx.transforms.noise import as_key
 from gradtx.transforms.per_example import check_batch, per_example_global_norm_clip
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
-
-P = ParamSpec("P")
+from gradtx.values.domains import Decay, NonNegative, Number
 
 
 class DifferentiallyPrivateAggregateState(NamedTuple):
@@ -26,14 +25,11 @@ class DifferentiallyPrivateAggregateState(NamedTuple):
 class PerExample(Treewise):
     """A primitive that takes gradients per example, and returns updates like the params."""
 
-    per_example = True
+    def param_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[1:]
 
 
-def _recorded(body: Callable[P, Any]) -> Callable[P, GradientTransformation]:
-    return register(body, PerExample, state=DifferentiallyPrivateAggregateState, inner_states=None)
-
-
-@_recorded
+@treewise(state=DifferentiallyPrivateAggregateState, kind=PerExample)
 def differentially_private_aggregate(
     l2_norm_clip: NonNegative, noise_multiplier: NonNegative, key: Array | int
 ):

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.contrib.trees import mapped, widened
-from gradtx.core import errors
-from gradtx.core.apply import apply_updates
-from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
-from gradtx.core.types import Array, Count, Params, State
-from gradtx.wrappers.accumulation import cond
+from gradtx.arrays import errors
+from gradtx.arrays.cond import cond
+from gradtx.arrays.trees import mapped, widened
+from gradtx.arrays.types import Array, Params, State
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
+from gradtx.core.treewise import treewise
+from gradtx.step import apply_updates
+from gradtx.values.domains import Count
 
 
 class SAMState(NamedTuple):

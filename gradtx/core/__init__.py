@@ -1,1 +1,1 @@
-"""What every optimizer stands on: values, the kinds of transformation, and the executor."""
+"""What a transformation is and how it runs: the kinds, layouts of states, segments and programs."""

@@ -2,13 +2,13 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, ParamSpec
 
-from gradtx.core.program import Stage
-from gradtx.core.rule import StateMismatch
-from gradtx.core.transformation import GradientTransformation, check_transformation
-from gradtx.core.types import State
-from gradtx.core.value import register
+from gradtx.arrays.types import State
+from gradtx.core.layout import StateMismatch
+from gradtx.core.transformation import GradientTransformation, Stage, check_transformation
+from gradtx.values.factory import register
 
 P = ParamSpec("P")
 
@@ -21,7 +21,7 @@ class Chain(GradientTransformation):
         """The transformations, in order."""
         return self.arguments["transformations"]
 
-    @property
+    @cached_property
     def stages(self) -> tuple[Stage, ...]:
         return tuple(stage for member in self.members for stage in member.stages)
 

@@ -1,205 +1,201 @@
-"""Programs: consecutive leafwise stages as one function per tensor, compiled and cached."""
+"""Programs of leafwise stages: consecutive ones as one function per tensor, compiled and cached."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
-from operator import itemgetter
-from typing import Any, TypeAlias
+from functools import cache
+from types import FunctionType, MethodType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.gate import gated
-from gradtx.core.numerics import as_complex, as_real, at_least_float32, cast, compute_dtype, safe_increment
-from gradtx.core.rows import row_of
-from gradtx.core.types import Array
-from gradtx.core.value import Value, unflatten
-
-Stage: TypeAlias = Any
-"""A `Leafwise` or `Treewise` value. The kinds stand on this module, so it knows them by what they do."""
-
-
-@dataclass(frozen=True)
-class Dynamic:
-    """In a program's key, the place of a number that is an array or traced."""
-
-    index: int
+from gradtx.arrays import errors
+from gradtx.arrays.cond import cond
+from gradtx.arrays.numerics import as_array, at_least_float32, cast, safe_increment
+from gradtx.arrays.per_tensor import row_of
+from gradtx.arrays.types import Array, PyTree
+from gradtx.core.batch import Batch
+from gradtx.core.layout import Slots
+from gradtx.core.rule import Rule, returned, slots_made
+from gradtx.core.run import Guard
+from gradtx.values.programs import Programs, Template
 
 
-class Program:
-    """Consecutive leafwise stages, compiled: as a function of one tensor, and of many.
+class Tensor(NamedTuple):
+    """What belongs to one tensor: its update, its param or None, the slots of each stage, and by name the
+    leaves of trees among the extra arguments; `stream`, a number of its path, where a rule names ``key``."""
 
-    `many` maps the rules over a stack, or it is a row of calls of `one`.
-    """
+    grad: Array
+    param: Array | None
+    slots: Sequence[Slots]
+    own: Mapping[str, Any]
+    stream: Any
 
-    def __init__(self, templates: tuple[Value, ...], stacked: bool):
-        self.templates = templates
-        name = "_".join(template.factory.name for template in templates)
-        self.scalars = jax.jit(self._scalars)
-        self.one = jax.jit(_named(self._one, name), static_argnames="out_dtype")
-        if stacked:
-            self.many = jax.jit(_named(self._stacked, f"{name}_of_many"), static_argnames="out_dtype")
-        else:
-            self.many = row_of(self.one, f"{name}_of_many", static_argnames="out_dtype")
 
-    def _stages(self, dynamic: Sequence[Any]) -> list[Any]:
-        return [
-            unflatten(t._call, [dynamic[x.index] if isinstance(x, Dynamic) else x for x in t._leaves])
-            for t in self.templates
-        ]
+class Shared(NamedTuple):
+    """What all tensors have in common: the numbers of the program, the step and the seed of each stage, the
+    extra arguments that stages name, and the guard."""
 
-    def _scalars(self, dynamic: Sequence[Any], counts: Sequence[Array | None]) -> Any:
-        """The numbers that schedules give at these counts, and the counts after this update."""
-        numbers = [
-            {name: jnp.asarray(schedule(count)) for name, schedule in stage.schedules.items()}
-            for stage, count in zip(self._stages(dynamic), counts, strict=True)
-        ]
-        return numbers, [None if count is None else safe_increment(count) for count in counts]
+    numbers: Sequence[Any]
+    steps: Sequence[Array | None]
+    seeds: Sequence[Array | None]
+    extra: Mapping[str, Any]
+    guard: Guard | None
+
+
+class LeafwiseProgram:
+    """Consecutive leafwise stages, compiled: as a function of one tensor, and of many."""
+
+    def __init__(self, template: Template):
+        self.template = template
+        self.name = "_".join(call.factory.name for call in template.calls)
+        self.one = jax.jit(_named(self._one, self.name), static_argnames=("out_dtype", "path"))
+        # What it makes lies where the param does, also if the param says nothing but its shape.
+        self.start = jax.jit(self.start_one, static_argnames="path", keep_unused=True)
+        self.refresh = jax.jit(self._refresh, static_argnames=("stage", "every", "spread", "batch"))
+        # One for each batch, so that a program goes with what holds it.
+        self.many = cache(self._many)
+
+    def _many(self, batch: Batch) -> Callable[..., list[Any]]:
+        name = f"{self.name}_of_many"
+        if not batch.joins:
+            return row_of(self.one, name, static_argnames=("out_dtype", "path"))
+
+        def stacked(columns: Sequence[list[Tensor]], shared: Shared, **static: Any) -> list[Any]:
+            (tensors,) = columns
+            return batch.map(lambda tensor: self._one(tensor, shared, **static), [(x,) for x in tensors])
+
+        stacked.__name__ = stacked.__qualname__ = name
+        return jax.jit(stacked, static_argnames=("out_dtype", "path"))
 
     def _one(
-        self,
-        grad: Array,
-        param: Array | None,
-        slots: Sequence[Mapping[str, Array]],
-        dynamic: Sequence[Any],
-        numbers: Sequence[Mapping[str, Array]],
-        steps: Sequence[Array | None],
-        extra: Mapping[str, Any],
-        gate: Array | None,
-        *,
-        out_dtype: Any,
-    ) -> tuple[Array, list[dict[str, Array]]]:
-        dtype = at_least_float32(grad.dtype, out_dtype)
-        known = {"param": None if param is None else cast(param, dtype), **extra}
-        x, new_slots = cast(grad, dtype), []
-        for stage, scheduled, step, old in zip(self._stages(dynamic), numbers, steps, slots, strict=True):
-            x, new = _apply_rule(stage, scheduled, {**known, "step": step}, x, old, gate)
-            if x.shape != grad.shape:
-                raise ValueError(
-                    f"{stage.name}: returned shape {x.shape} for an update of shape {grad.shape}"
-                )
-            new_slots.append(new)
+        self, tensor: Tensor, shared: Shared, *, out_dtype: Any, path: str | None
+    ) -> tuple[Array, list[Slots]]:
+        dtype = at_least_float32(tensor.grad.dtype, out_dtype)
+        param = None if tensor.param is None else cast(tensor.param, dtype)
+        x, new_slots = cast(tensor.grad, dtype), []
+        for i, (stage, old) in enumerate(zip(self.template.fill(shared.numbers), tensor.slots, strict=True)):
+            rule, layout = Rule(stage.name, stage.factory.run(stage.arguments)), stage.layout
+            if stage.real_only and jnp.iscomplexobj(x):
+                raise errors.not_real(stage.name)
+            seen = layout.read(old)
+            known = {**shared.extra, **tensor.own, "path": path, "step": shared.steps[i], **seen}
+            if param is not None:
+                known["param"] = layout.see(param)
+            if "key" in rule.asks.names:
+                known["key"] = key_for(shared.seeds[i], tensor.stream, known["step"])
+            given = {name: known[name] for name in rule.asks.names[1:] if name in known}
+            update = rule.update if shared.guard is None else shared.guard.rule(rule.update, seen)
+            try:
+                out = update(layout.see(x), **given)
+            except Exception as error:
+                error.add_note(f"in the rule {stage.name}")
+                raise
+            new, slots = returned(stage.name, out, layout.see(x))
+            kept = layout.write(stage.name, slots, old)
+            if shared.guard is not None:  # the rule's own are guarded where it makes them
+                beside = [name for name in kept if name not in slots]
+                kept = {**kept, **{name: shared.guard.state(kept[name], old[name]) for name in beside}}
+            new_slots.append(kept)
+            x = layout.show(new, x)
         return cast(x, out_dtype), new_slots
 
-    def _stacked(self, columns: Sequence[list[Any]], *shared: Any, out_dtype: Any) -> list[Any]:
-        rows = list(zip(*columns, strict=True))
-        stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *rows)
-        out = jax.vmap(lambda *row: self._one(*row, *shared, out_dtype=out_dtype))(*stacked)
-        return [jax.tree.map(itemgetter(i), out) for i in range(len(rows))]
+    def start_one(
+        self, param: Array, numbers: Sequence[Any], *, seed: Any, stream: Any, path: str | None
+    ) -> Slots:
+        """The slots of a param, of the one stage that this is a program of; `start` is compiled."""
+        (stage,) = self.template.fill(numbers)
+        rule = Rule(stage.name, stage.factory.run(stage.arguments))
+        named: dict[str, Any] = {"path": path} if "path" in rule.init_asks else {}
+        if "key" in rule.init_asks:
+            named["key"] = key_for(seed, stream, 0)
+        made = stage.layout.make(rule.init_with(stage.name, named), param, stage.form.slots)
+        slots_made(stage.name, made, stage.form.slots)
+        return jax.tree.map(lambda slot: owned_by_state(as_array(slot), {id(param)}), made)
+
+    def _refresh(
+        self,
+        tensors: Sequence[Slots],
+        numbers: Sequence[Any],
+        step: Array,
+        *,
+        stage: int,
+        every: int,
+        spread: bool,
+        batch: Batch,
+    ) -> list[Slots]:
+        """Of tensors of one shape the slots that `refresh` names, refreshed where they are due."""
+        filled = self.template.fill(numbers)[stage]
+        rule, layout = Rule(filled.name, filled.factory.run(filled.arguments)), filled.layout
+
+        def refreshed(slots: Slots) -> Slots:
+            new = rule.refresh(**layout.read(slots))
+            return {**slots, **layout.write(filled.name, new, {name: slots[name] for name in new})}
+
+        every_one = lambda some: batch.map(refreshed, [(slots,) for slots in some])  # noqa: E731
+        if not spread:
+            return cond((step - 1) % every == 0, every_one, lambda some: list(some), list(tensors))
+        return in_slices(every_one, list(tensors), (step - 1) % every, every)
 
 
-def _named(method: Callable[..., Any], name: str) -> Callable[..., Any]:
-    # jit shows this name in profiles and in the compiled program.
-    def call(*args: Any, out_dtype: Any) -> Any:
-        return method(*args, out_dtype=out_dtype)
+def in_slices(
+    function: Callable[[list[PyTree]], list[PyTree]], trees: list[PyTree], turn: Array, turns: int
+) -> list[PyTree]:
+    """Trees of one structure, with the function applied to those whose turn it is: about one of `turns`.
 
-    call.__name__ = call.__qualname__ = name
-    return call
-
-
-def _apply_rule(
-    stage: Any, scheduled: Any, known: dict[str, Any], x: Array, slots: Any, gate: Array | None
-) -> Any:
-    if stage.real_only and jnp.iscomplexobj(x):
-        raise errors.not_real(stage.name)
-    rule = stage.rule_at(scheduled)
-    seen = jax.tree.map(lambda slot: cast(slot, compute_dtype(slot.dtype)), slots)
-    known = {**known, **seen}
-    counted, in_pairs = {}, stage.like_torch and jnp.iscomplexobj(x)
-    if stage.like_torch and "count" in slots:
-        known["step"] = safe_increment(slots["count"])
-        counted = {"count": known["step"]}
-        count = seen.pop("count")
-        if gate is not None:
-            counted = {"count": jnp.where(gate, known["step"], count)}
-    if in_pairs:
-        x, known["param"] = as_real(x), as_real(known["param"])
-    given = {name: known[name] for name in rule.names[1:] if name in known}
-    update = rule.update if gate is None else gated(rule.update, gate, seen)
-    out = update(x, **given)
-    x, new = out if isinstance(out, tuple) else (out, {})
-    x, new = as_complex(x) if in_pairs else x, {**new, **counted}
-    if new.keys() != slots.keys():
-        raise ValueError(
-            f"{stage.name}: update returned the slots {sorted(new)}; its state has {sorted(slots)}"
-        )
-    return x, {
-        name: jax.tree.map(partial(_kept, f"{stage.name}: {name}", x), slot, new[name])
-        for name, slot in slots.items()
-    }
-
-
-def _kept(name: str, x: Array, old: Array, new: Array) -> Array:
-    """What goes into a slot, in the dtype of what is there."""
-    if jnp.iscomplexobj(new) and not jnp.iscomplexobj(old):
-        raise TypeError(f"{name} is kept as {old.dtype} and would lose its imaginary part")
-    if new.shape != old.shape:
-        raise ValueError(
-            f"{name} has shape {old.shape}, and shape {new.shape} after an update of shape {x.shape}"
-        )
-    return cast(new, old.dtype)
-
-
-program = lru_cache(maxsize=4096)(Program)
-"""One program per row of stages: a rebuilt optimizer that is equal shares its compiled functions."""
-
-
-def stacking_pays() -> bool:
-    """Whether one call on stacked tensors is quicker than one for each, as where a call launches a kernel.
-
-    On the CPU it is not: the stack leaves the cache between two operations on it, and costs two copies.
+    As many go through it at every turn, ⌈n / turns⌉, so that all turns cost the same, and there is no branch.
     """
-    return jax.default_backend() != "cpu"
+    count = len(trees)
+    width = -(-count // turns)
+    begin, end = (-(-(k * count) // turns) for k in (turn, turn + 1))
+    places = begin + jnp.arange(width)
+    stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *trees)
+    due = jax.tree.map(lambda stack: jnp.take(stack, places, axis=0, mode="clip"), stacked)
+    new = function([jax.tree.map(lambda stack, i=i: stack[i], due) for i in range(width)])
+    joined = jax.tree.map(lambda *tensors: jnp.stack(tensors), *new)
+    # Where fewer are due than go through it, what comes out goes nowhere.
+    target = jnp.where(places < end, places, count)
+    stacked = jax.tree.map(lambda stack, x: stack.at[target].set(x, mode="drop"), stacked, joined)
+    return [jax.tree.map(lambda stack, i=i: stack[i], stacked) for i in range(count)]
 
 
-def _stacked(stage: Stage) -> bool:
-    return stage.leafwise and stage.batch and stacking_pays()
+def key_for(seed: Any, stream: Any, step: Any) -> Array:
+    """The random key of one tensor at one step: the same in any order, on any device, in jit or out."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), step)
 
 
-class Segment:
-    """Consecutive leafwise stages with their program, or one treewise stage.
+def owned_by_state(x: Any, params: set[int]) -> Any:
+    """What `init` made, strongly typed as every update leaves it; a copy if it is a param itself.
 
-    Attributes:
-        stages: the stages, and `first`, the index of the first among all.
-        stacked: whether tensors of one shape go through the program as one stack.
-        dynamic: the numbers of the program that are arrays or traced.
+    A state must not share its buffer with a param, or donating both would free it twice.
     """
-
-    def __init__(self, first: int, stages: Sequence[Any]):
-        self.first, self.stages = first, stages
-        self.leafwise = stages[0].leafwise
-        self.stacked = _stacked(stages[0])
-        if self.leafwise:
-            self.dynamic: list[Any] = []
-            self.program = program(tuple(self._template(stage) for stage in stages), self.stacked)
-            self.counts = any(stage.state_type.counts for stage in stages)
-            self.names_param = any("param" in stage.rule.names for stage in stages)
-
-    def _template(self, stage: Value) -> Value:
-        return unflatten(stage._call, [self._place(leaf) for leaf in stage._leaves])
-
-    def _place(self, leaf: Any) -> Any:
-        if not hasattr(leaf, "shape"):
-            return leaf
-        self.dynamic.append(leaf)
-        return Dynamic(len(self.dynamic) - 1)
+    if id(x) in params:
+        x = jnp.array(x, copy=True)
+    return cast(x, x.dtype) if hasattr(x, "dtype") else x
 
 
-class Plan:
-    """How a transformation runs: its stages cut into segments, and what they need of an update."""
+class Books:
+    """What schedules, which are values, give at their counts, and all counts after an update, compiled."""
 
-    def __init__(self, stages: Sequence[Any]):
-        self.segments: list[Segment] = []
-        rows: list[list[Any]] = []
-        for stage in stages:
-            joins = rows and stage.leafwise and rows[-1][-1].leafwise
-            if joins and not _stacked(stage) and not _stacked(rows[-1][-1]):
-                rows[-1].append(stage)
-            else:
-                rows.append([stage])
-        first = 0
-        for row in rows:
-            self.segments.append(Segment(first, row))
-            first += len(row)
-        self.needs = {what: name for stage in reversed(stages) for what, name in stage.needs.items()}
+    def __init__(self, template: Template):
+        def books(numbers: Sequence[Any], at: Sequence[Array], counts: Sequence[Array | None]) -> Any:
+            scheduled = [jnp.asarray(s(count)) for s, count in zip(template.fill(numbers), at, strict=True)]
+            return scheduled, incremented(counts)
+
+        self.run = jax.jit(books)
+
+
+def incremented(counts: Sequence[Array | None]) -> list[Array | None]:
+    """The counts after an update."""
+    return [None if count is None else safe_increment(count) for count in counts]
+
+
+PROGRAMS = Programs(LeafwiseProgram)
+BOOKS = Programs(Books)
+
+
+def _named(method: Any, name: str) -> Any:
+    """A bound method under another name, which jit shows in profiles and in the compiled program."""
+    function = method.__func__
+    named = FunctionType(function.__code__, function.__globals__, name, function.__defaults__)
+    named.__kwdefaults__, named.__qualname__ = function.__kwdefaults__, name
+    return MethodType(named, method.__self__)

@@ -1,89 +1,80 @@
-"""Rules and states: what a primitive's functions ask for, and where its state keeps what."""
+"""Rules: the functions that a primitive is made of, and what they ask for by name."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from gradtx.core import errors
-from gradtx.core.types import Array, State
+from gradtx.arrays.signatures import Signature, signature
+from gradtx.arrays.types import Array
+from gradtx.core.layout import Slots
 
 
 class Rule:
-    """The two functions of a primitive; what `update` names is what it gets."""
+    """What the body of a primitive returns: ``init, update``, ``update`` alone, or with ``refresh``."""
 
-    def __init__(self, functions: Any):
-        self.init: Any
-        self.update: Any
-        self.init, self.update = functions if isinstance(functions, tuple) else (None, functions)
+    def __init__(self, name: str, functions: Any):
+        found = functions if isinstance(functions, tuple) else (None, functions)
+        if len(found) not in (2, 3) or not all(f is None or callable(f) for f in found):
+            raise TypeError(
+                f"{name}: its function must return init, update (or update alone; or init, update, refresh), "
+                f"got {functions!r}"
+            )
+        self.init: Any = found[0]
+        self.update: Callable[..., Any] = found[1]
+        self.refresh: Any = found[2] if len(found) == 3 else None
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The names of all arguments of `update`."""
-        code = self.update.__code__
-        return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    def asks(self) -> Signature:
+        """The arguments of `update`."""
+        return signature(self.update)
 
     @cached_property
-    def required(self) -> frozenset[str]:
-        """Those without a default."""
-        code = self.update.__code__
-        positional = self.names[: code.co_argcount]
-        optional = positional[len(positional) - len(self.update.__defaults__ or ()) :]
-        return frozenset(self.names) - frozenset(optional) - frozenset(self.update.__kwdefaults__ or ())
+    def init_asks(self) -> frozenset[str]:
+        """The arguments of `init` after the first."""
+        return frozenset(signature(self.init).names[1:]) if self.init else frozenset()
 
-    @property
-    def takes_any(self) -> bool:
-        """Whether `update` takes any keyword."""
-        return bool(self.update.__code__.co_flags & 0x08)
+    def init_with(self, name: str, named: Mapping[str, Any]) -> Callable[[Array], Slots]:
+        """`init` as a function of the param alone; without one there are no slots."""
 
-    def extra(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the extra arguments of an update, those that this rule takes."""
-        return dict(given) if self.takes_any else {k: v for k, v in given.items() if k in self.names}
+        def init(param: Array) -> Slots:
+            made = self.init(param, **named) if self.init else {}
+            if not isinstance(made, dict):
+                raise TypeError(f"{name}: init must return a dict of its slots, got {made!r}")
+            return made
 
+        return init
 
-@dataclass(frozen=True)
-class StateType:
-    """The state of a primitive: its named tuple, and where the count is.
-
-    Attributes:
-        cls: the named tuple.
-        slots: its fields that are trees like the params.
-        counts: whether it has a count.
-        wrapped: whether the slots are in an `inner_state` (a primitive that counts only because one
-            of its numbers is scheduled).
-        counter: the field that is the count.
-    """
-
-    cls: Any
-    slots: tuple[str, ...]
-    counts: bool
-    wrapped: bool = False
-    counter: str = "count"
-
-    def check(self, name: str, state: State) -> None:
-        """Raise unless this state has the fields of ours; another library's named tuple may."""
-        if getattr(state, "_fields", None) != self.cls._fields:
-            raise StateMismatch(name, state, f"{self.cls.__name__}{self.cls._fields}")
-
-    def count(self, state: State) -> Array:
-        """The updates so far, of a state that counts them."""
-        return getattr(state, self.counter)
-
-    def holder(self, state: State) -> Any:
-        """The named tuple that has the slots as fields."""
-        return state.inner_state if self.wrapped else state
-
-    def rebuild(self, state: State, slots: dict[str, Any], count: Array | None) -> State:
-        """The state with new slots and count, of the very class that came in."""
-        counted = {} if count is None else {self.counter: count}
-        if self.wrapped:
-            return state._replace(inner_state=state.inner_state._replace(**slots), **counted)
-        return state._replace(**slots, **counted)
+    @cached_property
+    def refresh_asks(self) -> tuple[str, ...]:
+        """The slots that `refresh` names: those that it reads or changes."""
+        return signature(self.refresh).names if self.refresh else ()
 
 
-class StateMismatch(ValueError):
-    """A state with other fields than the transformation's."""
+def slots_made(stage: str, made: Slots, slots: Iterable[str]) -> None:
+    """Raise unless these are the slots of a state."""
+    if made.keys() != set(slots):
+        raise ValueError(f"{stage}: init returned the slots {sorted(made)}; its state has {sorted(slots)}")
 
-    def __init__(self, name: str, state: State, expected: str):
-        super().__init__(str(errors.another_state(name, state, expected, swapped=False)))
-        self.name, self.state, self.expected = name, state, expected
+
+def returned(stage: str, out: Any, grad: Array) -> tuple[Array, Slots]:
+    """What an `update` returned: the new update, of the shape of the old, and its slots."""
+    x, new = out if isinstance(out, tuple) and len(out) == 2 else (out, {})
+    if isinstance(x, dict) or x is None or not isinstance(new, dict):
+        raise TypeError(
+            f"{stage}: update must return the new update, or the new update and a dict of all slots, in this "
+            f"order; it returned {'nothing' if out is None else _kinds(out)}"
+        )
+    if x.shape != grad.shape:
+        raise ValueError(f"{stage}: returned shape {x.shape} for an update of shape {grad.shape}")
+    return x, new
+
+
+def _kinds(out: Any) -> str:
+    return f"({', '.join(type(x).__name__ for x in out)})" if isinstance(out, tuple) else type(out).__name__
+
+
+def hint(what: str, slots: Iterable[str]) -> str:
+    """What an argument that nobody gave may have been meant to be."""
+    near = difflib.get_close_matches(what, list(slots), n=1)
+    return f"; or did you mean its slot {near[0]}?" if near else ""

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.apply import apply_updates
-from gradtx.core.numerics import at_least_float32, cast, largest, safe_increment
-from gradtx.core.rows import is_traced
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import at_least_float32, cast, largest, safe_increment
+from gradtx.arrays.per_tensor import is_traced
+from gradtx.arrays.trees import filled
+from gradtx.arrays.types import Array, Params, Scalar, State, Updates
 from gradtx.core.transformation import GradientTransformation, check_transformation
-from gradtx.core.types import Array, Params, Scalar, State, Updates
-from gradtx.core.vectors import widened
 from gradtx.optimizers.lbfgs import lbfgs
+from gradtx.step import apply_updates
 from gradtx.transforms.linesearch import searches
 from gradtx.tree.states import get_all_with_path
 
@@ -256,7 +256,7 @@ _advance_compiled = jax.jit(_advance, static_argnums=0)
 
 def _evaluate(fun: Any, x: Params, args: Any) -> tuple[Array, Updates]:
     value, grad = jax.value_and_grad(_scalar(fun))(x, *args)
-    return jnp.asarray(value, at_least_float32(value.dtype)), widened(grad, x)
+    return jnp.asarray(value, at_least_float32(value.dtype)), filled(grad, x)
 
 
 def _scalar(fun: Any) -> Any:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.types import Array, Scalar
 
 
 def power_iteration(

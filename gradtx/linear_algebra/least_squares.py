@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.types import Array, Scalar
 
 
 def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Scalar | None = None) -> Array:

@@ -4,8 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, cast, rms
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.numerics import at_least_float32, cast, rms
+from gradtx.arrays.types import Array, Scalar
 
 
 def safe_norm(

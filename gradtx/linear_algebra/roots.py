@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, cast, largest
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.numerics import at_least_float32, cast, largest
+from gradtx.arrays.types import Array, Scalar
 from gradtx.linear_algebra.eigenvalues import power_iteration
 
 

@@ -7,8 +7,9 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.types import Array, Interval
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.types import Array
+from gradtx.values.domains import Interval
 
 Axis = int | tuple[int, ...] | None
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import class_index, same_shape, take, widened
 from gradtx.losses.logarithms import log_softmax, log_sum
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import Axis, check_axis, fitting, floating, mask_of, masked, widened
 from gradtx.losses.logarithms import weighted
 

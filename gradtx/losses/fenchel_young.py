@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gradtx.core.errors import check_callable
-from gradtx.core.types import Array
+from gradtx.arrays.errors import check_callable
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import fitting, widened
 from gradtx.losses.logarithms import weighted
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import fitting, mask_of, masked, widened
 from gradtx.losses.logarithms import masked_log_softmax, weighted
 

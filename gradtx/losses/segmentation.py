@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import check_each, same_shape, widened
 
 Axes = int | tuple[int, ...] | None

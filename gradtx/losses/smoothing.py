@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import Axis, mask_of, widened, within
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import cast, compute_dtype, is_inexact
-from gradtx.core.types import Array
+from gradtx.arrays.numerics import cast, compute_dtype, is_inexact
+from gradtx.arrays.types import Array
 
 
 @dataclass(frozen=True)

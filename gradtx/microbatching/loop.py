@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.microbatching.accumulators import AccumulationType, combined
 
 

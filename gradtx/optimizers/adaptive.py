@@ -1,12 +1,14 @@
 """Adagrad, Adadelta and RMSProp."""
 
+from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, NonNegative, Number, Selector
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.adaptive import scale_by_adadelta, scale_by_rms, scale_by_rss, scale_by_stddev
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import trace
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
+from gradtx.values.domains import Decay, NonNegative, Number
 
 
 @recipe

@@ -1,13 +1,15 @@
 """Layer-wise step sizes: LAMB and LARS for large batches, NovoGrad, Fromage."""
 
+from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, NonNegative, Number, Selector
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.layerwise import fromage_shrinkage, fromage_step, scale_by_novograd
 from gradtx.transforms.momentum import trace
 from gradtx.transforms.scaling import scale_by_learning_rate, scale_by_trust_ratio
+from gradtx.values.domains import Decay, NonNegative, Number
 from gradtx.wrappers.masking import masked
 
 

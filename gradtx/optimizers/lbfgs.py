@@ -1,11 +1,12 @@
 """L-BFGS with a line search, for objectives without noise."""
 
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, check_transformation, recipe
-from gradtx.core.types import Count, Number
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.transforms.quasi_newton import scale_by_lbfgs
 from gradtx.transforms.scaling import identity, scale, scale_by_learning_rate
 from gradtx.transforms.zoom import scale_by_zoom_linesearch
+from gradtx.values.domains import Count, Number
 
 ZOOM = scale_by_zoom_linesearch(max_linesearch_steps=20, initial_guess_strategy="one")
 

@@ -1,11 +1,13 @@
 """Lion."""
 
+from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, DType, Fraction, Number, Selector
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
 from gradtx.transforms.sign import scale_by_lion
+from gradtx.values.domains import Decay, DType, Fraction, Number
 
 
 @recipe

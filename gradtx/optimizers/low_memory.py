@@ -1,13 +1,15 @@
 """Adafactor and SM3: adaptive steps whose second moments take less memory than the params."""
 
+from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, NonNegative, Number, Positive, Selector, Static
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.clipping import clip_by_block_rms
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.factored import scale_by_factored_rms, scale_by_sm3
 from gradtx.transforms.momentum import ema
 from gradtx.transforms.scaling import scale, scale_by_learning_rate, scale_by_param_block_rms
+from gradtx.values.domains import Decay, NonNegative, Number, Positive, Static
 
 
 @recipe

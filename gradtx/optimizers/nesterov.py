@@ -1,11 +1,13 @@
 """Adan: adaptive steps with a look-ahead of their own."""
 
+from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, NonNegative, Number, Selector
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.differences import scale_by_adan
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.values.domains import Decay, NonNegative, Number
 
 
 @recipe

@@ -1,11 +1,12 @@
 """Optimistic gradients, for games and other problems with saddle points."""
 
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, DType, NonNegative, Number
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.differences import scale_by_optimistic_gradient
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.values.domains import Decay, DType, NonNegative, Number
 
 
 @recipe

@@ -3,10 +3,11 @@
 from typing import Literal
 
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import NonNegative, Number
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.optimizers.sgd import sgd
 from gradtx.transforms.polyak import scale_by_polyak
+from gradtx.values.domains import NonNegative, Number
 
 
 @recipe

@@ -1,10 +1,11 @@
 """Rprop."""
 
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import AtLeastOne, Fraction, NonNegative, Positive
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.scaling import scale
 from gradtx.transforms.sign import scale_by_rprop
+from gradtx.values.domains import AtLeastOne, Fraction, NonNegative, Positive
 
 
 @recipe

@@ -1,12 +1,14 @@
 """Gradient descent and its relatives."""
 
+from gradtx.arrays.types import Array
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Array, Decay, DType, NonNegative, Number
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.momentum import ema, trace
 from gradtx.transforms.noise import add_noise
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
 from gradtx.transforms.sign import scale_by_sign
+from gradtx.values.domains import Decay, DType, NonNegative, Number
 
 
 @recipe

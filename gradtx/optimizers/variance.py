@@ -1,11 +1,12 @@
 """AdaBelief, RAdam and Yogi: Adam with more care for its second moment."""
 
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Decay, NonNegative, Number
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.rectified import Threshold, scale_by_radam
 from gradtx.transforms.scaling import scale_by_learning_rate
 from gradtx.transforms.variance import scale_by_belief, scale_by_yogi
+from gradtx.values.domains import Decay, NonNegative, Number
 
 
 @recipe

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.types import Array, Scalar
 from gradtx.perturbations.distributions import Gumbel
 
 

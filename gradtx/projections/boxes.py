@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.core.numerics import cast
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.numerics import cast
+from gradtx.arrays.types import Array, Scalar
 from gradtx.projections.trees import check_at_least_0, real_tree
 
 

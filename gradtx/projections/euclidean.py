@@ -5,8 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import bounding_factor, global_norm, norm, scale_tree
-from gradtx.core.types import Scalar
+from gradtx.arrays.numerics import bounding_factor, norm
+from gradtx.arrays.trees import global_norm, scale_tree
+from gradtx.arrays.types import Scalar
 from gradtx.projections.trees import as_vector, check_at_least_0, real_tree
 
 

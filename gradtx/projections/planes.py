@@ -5,9 +5,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import cast
-from gradtx.core.types import Array, Scalar
-from gradtx.projections.trees import dot, real_tree, same_tree
+from gradtx.arrays.numerics import cast
+from gradtx.arrays.trees import dot
+from gradtx.arrays.types import Array, Scalar
+from gradtx.projections.trees import real_tree, same_tree
 
 
 def projection_vector(x: Any, a: Any) -> Any:

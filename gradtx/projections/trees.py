@@ -9,8 +9,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.types import Array, Scalar
 
 
 def real_tree(name: str, tree: Any) -> Any:
@@ -47,15 +47,6 @@ def as_vector(
         raise ValueError(f"{name}: the tree has no numbers, which cannot add up to {scale}")
     wide = cast(vector, at_least_float32(vector.dtype))
     return wide, lambda x: unravel(cast(x, vector.dtype))
-
-
-def dot(x: Any, y: Any) -> Array:
-    """The sum of products of all entries of two trees, in at least float32."""
-    products = [
-        jnp.sum(cast(a, at_least_float32(a.dtype, b.dtype)) * b)
-        for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True)
-    ]
-    return sum(products, jnp.zeros([], jnp.float32))
 
 
 def same_tree(name: str, x: Any, a: Any) -> None:

@@ -1,6 +1,5 @@
 """Schedules: functions of the count of updates so far, as values."""
 
-from gradtx.core.schedule import Schedule as Schedule
 from gradtx.schedules.constant import constant_schedule as constant_schedule
 from gradtx.schedules.cycles import cosine_onecycle_schedule as cosine_onecycle_schedule
 from gradtx.schedules.cycles import linear_onecycle_schedule as linear_onecycle_schedule
@@ -18,3 +17,4 @@ from gradtx.schedules.stateful import WrappedSchedule as WrappedSchedule
 from gradtx.schedules.warmup import warmup_constant_schedule as warmup_constant_schedule
 from gradtx.schedules.warmup import warmup_cosine_decay_schedule as warmup_cosine_decay_schedule
 from gradtx.schedules.warmup import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule
+from gradtx.values.schedule import Schedule as Schedule

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.types import Array, Scalar
 
 LARGEST = 2**31 - 1
 

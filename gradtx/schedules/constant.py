@@ -1,7 +1,7 @@
 """The constant schedule."""
 
-from gradtx.core.schedule import schedule
-from gradtx.core.types import Number, Schedule
+from gradtx.values.domains import Number, Schedule
+from gradtx.values.schedule import schedule
 
 
 @schedule

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 
-from gradtx.core.schedule import schedule
-from gradtx.core.types import Interval, Number, Positive, Scalar, Schedule
-from gradtx.core.value import is_number
+from gradtx.arrays.types import Scalar
 from gradtx.schedules.arithmetic import half_cosine, straight
 from gradtx.schedules.join import joined
 from gradtx.schedules.piecewise import through
 from gradtx.schedules.warmup import warmup_cosine_decay_schedule
+from gradtx.values.domains import Interval, Number, Positive, Schedule
+from gradtx.values.schedule import schedule
+from gradtx.values.value import is_number
 
 Share = Annotated[Scalar, Interval("[0, 1]")]
 

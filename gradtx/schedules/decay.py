@@ -4,9 +4,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gradtx.core.schedule import schedule
-from gradtx.core.types import Array, NonNegative, Number, Positive, Scalar, Schedule, Static
+from gradtx.arrays.types import Array, Scalar
 from gradtx.schedules.arithmetic import at_least_0, exact, half_cosine, mix, raised, remaining, since
+from gradtx.values.domains import NonNegative, Number, Positive, Schedule, Static
+from gradtx.values.schedule import schedule
 
 
 @schedule

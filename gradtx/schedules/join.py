@@ -6,10 +6,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gradtx.core.schedule import schedule
-from gradtx.core.types import Scalar, Schedule
-from gradtx.core.value import Value, is_number
+from gradtx.arrays.types import Scalar
 from gradtx.schedules.arithmetic import exact, since
+from gradtx.values.domains import Schedule
+from gradtx.values.schedule import schedule
+from gradtx.values.value import Value, is_number
 
 
 @schedule

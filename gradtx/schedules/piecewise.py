@@ -6,12 +6,13 @@ from itertools import accumulate, pairwise
 from operator import mul
 from typing import Any
 
-from gradtx.core.schedule import schedule
-from gradtx.core.types import Array, Number, Scalar, Schedule, Static
-from gradtx.core.value import is_number
+from gradtx.arrays.types import Array, Scalar
 from gradtx.schedules.arithmetic import Weight, half_cosine, mix, remaining, straight
 from gradtx.schedules.constant import constant_schedule
 from gradtx.schedules.join import joined
+from gradtx.values.domains import Number, Schedule, Static
+from gradtx.values.schedule import schedule
+from gradtx.values.value import is_number
 
 WEIGHTS: dict[str, Weight] = {"linear": straight, "cosine": half_cosine}
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import safe_increment
-from gradtx.core.types import Array, Scalar, State
+from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.types import Array, Scalar, State
 
 
 class WrappedScheduleState(NamedTuple):

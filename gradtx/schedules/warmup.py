@@ -4,11 +4,11 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gradtx.core.schedule import schedule
-from gradtx.core.types import NonNegative, Number, Positive, Schedule, Static
-from gradtx.core.value import is_number
 from gradtx.schedules.decay import cosine_decay_schedule, exponential_decay, linear_schedule
 from gradtx.schedules.join import joined
+from gradtx.values.domains import NonNegative, Number, Positive, Schedule, Static
+from gradtx.values.schedule import schedule
+from gradtx.values.value import is_number
 
 
 @schedule

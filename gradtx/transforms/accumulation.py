@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Params, Positive
+from gradtx.arrays.types import Array, Params
+from gradtx.core.leafwise import leafwise
+from gradtx.values.domains import Positive
 
 
 class ApplyEvery(NamedTuple):

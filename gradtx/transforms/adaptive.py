@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, DType, NonNegative, Params, Scalar
+from gradtx.arrays.numerics import abs_sq, debias, decay_towards, real_like, sqrt
+from gradtx.arrays.types import Array, Params, Scalar
+from gradtx.core.leafwise import leafwise
+from gradtx.values.domains import Decay, DType, NonNegative
 
 
 class ScaleByAdamState(NamedTuple):

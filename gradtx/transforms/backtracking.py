@@ -6,12 +6,13 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.numerics import cast, scale_tree
-from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Fraction, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
-from gradtx.core.vectors import norm_dtype, widened
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import cast
+from gradtx.arrays.trees import filled, norm_dtype, scale_tree
+from gradtx.arrays.types import Array, Updates
+from gradtx.core.treewise import treewise
 from gradtx.transforms.linesearch import Line, ValueFn, report
+from gradtx.values.domains import Fraction, Interval, NonNegative, Positive, ScalarOrSchedule
 
 MISSED = "scale_by_backtracking_linesearch: value {} and slope {}; no step down to {} decreases enough, by {}"
 
@@ -87,7 +88,7 @@ def scale_by_backtracking_linesearch(
         return ScaleByBacktrackingLinesearchState(
             learning_rate=jnp.ones([], dtype),
             value=jnp.full([], jnp.inf, dtype),
-            grad=jax.tree.map(jnp.zeros_like, widened(params, params)) if store_grad else None,
+            grad=jax.tree.map(jnp.zeros_like, filled(params, params)) if store_grad else None,
             info=BacktrackingLinesearchInfo(jnp.zeros([], jnp.int32), jnp.full([], jnp.inf, dtype)),
         )
 

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import Params
+from gradtx.arrays.types import Params
+from gradtx.core.leafwise import leafwise
 
 
 class ZeroNansState(NamedTuple):

@@ -2,9 +2,13 @@
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, bounding_factor, global_norm, rms, scale_tree, sqrt
-from gradtx.core.transformation import EmptyState, init_empty_state, leafwise, treewise
-from gradtx.core.types import Array, NonNegative, Positive, Scalar, Static
+from gradtx.arrays.numerics import abs_sq, bounding_factor, rms, sqrt
+from gradtx.arrays.trees import global_norm, scale_tree
+from gradtx.arrays.types import Array, Scalar
+from gradtx.core.leafwise import leafwise
+from gradtx.core.transformation import EmptyState, init_empty_state
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import NonNegative, Positive, Static
 
 
 @leafwise()

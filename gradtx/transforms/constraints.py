@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from gradtx.core.transformation import leafwise
+from gradtx.core.leafwise import leafwise
 
 
 @leafwise(real_only=True)

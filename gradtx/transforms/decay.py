@@ -2,8 +2,11 @@
 
 from typing import NamedTuple
 
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Array, Number, Selector
+from gradtx.arrays.types import Array, Selector
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
+from gradtx.values.domains import Number
 from gradtx.wrappers.masking import masked
 
 

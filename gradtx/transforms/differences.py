@@ -5,11 +5,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.errors import check_alike, is_none
-from gradtx.core.numerics import abs_sq, at_least_float32, debias, decay_towards, real_like, sqrt
-from gradtx.core.rows import PerTensor
-from gradtx.core.transformation import leafwise, treewise
-from gradtx.core.types import Array, Decay, NonNegative, Number, Params, Scalar
+from gradtx.arrays.errors import check_alike, is_none
+from gradtx.arrays.numerics import abs_sq, at_least_float32, debias, decay_towards, real_like, sqrt
+from gradtx.arrays.per_tensor import PerTensor
+from gradtx.arrays.types import Array, Params, Scalar
+from gradtx.core.leafwise import leafwise
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import Decay, NonNegative, Number
 
 
 class ScaleByAdanState(NamedTuple):

@@ -6,20 +6,11 @@ from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, between, decay_towards, real_dtype, real_like, sqrt
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import (
-    Array,
-    Decay,
-    Interval,
-    NonNegative,
-    Number,
-    Params,
-    Scalar,
-    ScalarOrSchedule,
-    Static,
-)
+from gradtx.arrays.numerics import abs_sq, between, decay_towards, real_dtype, real_like, sqrt
+from gradtx.arrays.types import Array, Params, Scalar
+from gradtx.core.leafwise import leafwise
 from gradtx.transforms.adaptive import divide_where_seen
+from gradtx.values.domains import Decay, Interval, NonNegative, Number, ScalarOrSchedule, Static
 
 
 class FactoredState(NamedTuple):

@@ -1,8 +1,9 @@
 """Freezing: parameters that keep their values."""
 
-from gradtx.core.select import as_tree, select_mask
-from gradtx.core.transformation import GradientTransformation, check_transformation, recipe
-from gradtx.core.types import Params, Selector
+from gradtx.arrays.select import as_tree, select_mask
+from gradtx.arrays.types import Params, Selector
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.transforms.scaling import set_to_zero
 from gradtx.wrappers.masking import masked, partition
 

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
+from gradtx.arrays.types import Array, Params, Updates
+from gradtx.core.leafwise import leafwise
 from gradtx.core.transformation import (
     EmptyState,
     GradientTransformation,
     check_transformation,
     init_empty_state,
-    leafwise,
-    treewise,
 )
-from gradtx.core.types import Array, Params, Updates
+from gradtx.core.treewise import treewise
 
 
 @treewise(state=EmptyState)

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, decay_towards, norm, real_dtype, sqrt
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, DType, NonNegative, Number, Params, Scalar
+from gradtx.arrays.numerics import abs_sq, decay_towards, norm, real_dtype, sqrt
+from gradtx.arrays.types import Array, Params, Scalar
+from gradtx.core.leafwise import leafwise
 from gradtx.transforms.decay import WeightDecaySchedule
 from gradtx.transforms.scaling import ScaleByScheduleState
+from gradtx.values.domains import Decay, DType, NonNegative, Number
 
 
 class ScaleByNovogradState(NamedTuple):

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.errors import is_none
-from gradtx.core.numerics import cast
-from gradtx.core.rows import is_traced
-from gradtx.core.types import Array, Params, Scalar, State, Updates
-from gradtx.core.vectors import moved, widened
+from gradtx.arrays import errors
+from gradtx.arrays.errors import is_none
+from gradtx.arrays.numerics import cast
+from gradtx.arrays.per_tensor import is_traced
+from gradtx.arrays.trees import filled, moved
+from gradtx.arrays.types import Array, Params, Scalar, State, Updates
 
 ValueFn = Callable[..., Any]
 
@@ -80,7 +80,7 @@ class Line:
     def wide(self, grad: Updates) -> Updates:
         """A gradient as a state keeps it: in at least float32, 0 where there is none."""
         errors.check_alike(self._name, "the tensors of grad", grad, "params", self._params)
-        return widened(grad, self._params)
+        return filled(grad, self._params)
 
     def slope(self, grad: Updates) -> Array:
         """The derivative of the value with respect to t, where the gradient is this one."""

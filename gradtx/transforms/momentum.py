@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core import numerics
-from gradtx.core.numerics import decay_towards
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, DType, Number, Params
+from gradtx.arrays import numerics
+from gradtx.arrays.numerics import decay_towards
+from gradtx.arrays.types import Array, Params
+from gradtx.core.leafwise import leafwise
+from gradtx.values.domains import Decay, DType, Number
 
 
 class TraceState(NamedTuple):

@@ -8,12 +8,15 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import keystr
 
-from gradtx.core import errors
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.transformation import EmptyState, GradientTransformation, treewise
-from gradtx.core.types import Array, Decay, DType, Params, State, Updates
-from gradtx.core.value import Value, register
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.types import Array, Params, State, Updates
+from gradtx.core.transformation import EmptyState, GradientTransformation
+from gradtx.core.treewise import treewise
 from gradtx.transforms.momentum import ema
+from gradtx.values.domains import Decay, DType
+from gradtx.values.factory import register
+from gradtx.values.value import Value
 
 P = ParamSpec("P")
 

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.numerics import safe_increment
-from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, NonNegative, Number
+from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.types import Array
+from gradtx.core.treewise import treewise
 from gradtx.tree.keys import random_like
+from gradtx.values.domains import NonNegative, Number
 
 
 class AddNoiseState(NamedTuple):

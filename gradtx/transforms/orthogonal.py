@@ -5,7 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 
 
 def newton_schulz(x: Array, coefficients: Sequence[Any], steps: int, eps: Any) -> Array:

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.numerics import at_least_float32, bounding_factor, cast, global_norm
-from gradtx.core.types import Array, Scalar, Updates
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import at_least_float32, bounding_factor, cast
+from gradtx.arrays.trees import global_norm
+from gradtx.arrays.types import Array, Scalar, Updates
 
 
 def per_example_global_norm_clip(grads: Updates, l2_norm_clip: Scalar) -> tuple[Updates, Array]:

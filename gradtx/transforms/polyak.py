@@ -4,10 +4,11 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from gradtx.core.errors import check_scalar
-from gradtx.core.numerics import global_norm, scale_tree
-from gradtx.core.transformation import EmptyState, init_empty_state, treewise
-from gradtx.core.types import NonNegative, Number
+from gradtx.arrays.errors import check_scalar
+from gradtx.arrays.trees import global_norm, scale_tree
+from gradtx.core.transformation import EmptyState, init_empty_state
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import NonNegative, Number
 
 
 @treewise(state=EmptyState)

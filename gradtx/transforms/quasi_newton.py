@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.errors import is_none
-from gradtx.core.numerics import global_norm, safe_increment
-from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Count, Params, Scalar, Updates
-from gradtx.core.vectors import add_scaled, dot, widened
+from gradtx.arrays.errors import is_none
+from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.trees import add_scaled, dot, filled, global_norm
+from gradtx.arrays.types import Array, Params, Scalar, Updates
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import Count
 
 
 def inverse_hessian_times(
@@ -102,7 +103,7 @@ def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
         def ring(x):
             return jnp.broadcast_to(jnp.zeros_like(x), (memory_size, *jnp.shape(x)))
 
-        zeros = jax.tree.map(jnp.zeros_like, widened(params, params))
+        zeros = jax.tree.map(jnp.zeros_like, filled(params, params))
         rings = jax.tree.map(ring, zeros)
         return ScaleByLBFGSState(
             count=jnp.zeros([], jnp.int32),
@@ -114,7 +115,7 @@ def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
         )
 
     def update(updates, state, params):
-        x, g = widened(params, params), widened(updates, params)
+        x, g = filled(params, params), filled(updates, params)
         s, y = add_scaled(x, -1, state.params), add_scaled(g, -1, state.updates)
         curvature, square = dot(s, y), dot(y, y)
         # The first update has no step before it: its "pair" is the params and updates themselves.

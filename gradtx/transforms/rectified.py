@@ -4,10 +4,11 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, averaged_length, debias, decay_towards, real_like, sqrt
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, Interval, NonNegative, Scalar, ScalarOrSchedule
+from gradtx.arrays.numerics import abs_sq, averaged_length, debias, decay_towards, real_like, sqrt
+from gradtx.arrays.types import Array, Scalar
+from gradtx.core.leafwise import leafwise
 from gradtx.transforms.adaptive import ScaleByAdamState, debiased_mean
+from gradtx.values.domains import Decay, Interval, NonNegative, ScalarOrSchedule
 
 Threshold = Annotated[ScalarOrSchedule, Interval("[4, inf]")]
 """How many gradients a second moment must have averaged before it is used."""

@@ -4,9 +4,13 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import global_norm, norm, rms, scale_tree
-from gradtx.core.transformation import EmptyState, init_empty_state, leafwise, treewise
-from gradtx.core.types import Array, NonNegative, Number
+from gradtx.arrays.numerics import norm, rms
+from gradtx.arrays.trees import global_norm, scale_tree
+from gradtx.arrays.types import Array
+from gradtx.core.leafwise import leafwise
+from gradtx.core.transformation import EmptyState, init_empty_state
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import NonNegative, Number
 
 
 class ScaleByScheduleState(NamedTuple):

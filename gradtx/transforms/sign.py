@@ -4,19 +4,10 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import decay_towards
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import (
-    Array,
-    AtLeastOne,
-    Decay,
-    DType,
-    Fraction,
-    NonNegative,
-    Number,
-    Params,
-    Positive,
-)
+from gradtx.arrays.numerics import decay_towards
+from gradtx.arrays.types import Array, Params
+from gradtx.core.leafwise import leafwise
+from gradtx.values.domains import AtLeastOne, Decay, DType, Fraction, NonNegative, Number, Positive
 
 
 @leafwise()

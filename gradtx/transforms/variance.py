@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, debias, decay_towards, real_like, sqrt
-from gradtx.core.transformation import leafwise
-from gradtx.core.types import Array, Decay, NonNegative, Params
+from gradtx.arrays.numerics import abs_sq, debias, decay_towards, real_like, sqrt
+from gradtx.arrays.types import Array, Params
+from gradtx.core.leafwise import leafwise
 from gradtx.transforms.adaptive import ScaleByAdamState, debiased_mean
+from gradtx.values.domains import Decay, NonNegative
 
 
 class ScaleByBeliefState(NamedTuple):

@@ -6,13 +6,13 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.gate import select_tree
-from gradtx.core.numerics import cast, scale_tree
-from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Interval, NonNegative, Positive, ScalarOrSchedule, Updates
-from gradtx.core.vectors import norm_dtype, widened
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import cast
+from gradtx.arrays.trees import filled, norm_dtype, scale_tree, select_tree
+from gradtx.arrays.types import Array, Updates
+from gradtx.core.treewise import treewise
 from gradtx.transforms.linesearch import Line, ValueFn, report
+from gradtx.values.domains import Interval, NonNegative, Positive, ScalarOrSchedule
 
 
 class ZoomLinesearchInfo(NamedTuple):
@@ -138,7 +138,7 @@ def scale_by_zoom_linesearch(
         return ScaleByZoomLinesearchState(
             learning_rate=jnp.ones([], dtype),
             value=unknown,
-            grad=jax.tree.map(jnp.zeros_like, widened(params, params)),
+            grad=jax.tree.map(jnp.zeros_like, filled(params, params)),
             info=ZoomLinesearchInfo(jnp.zeros([], jnp.int32), jnp.copy(unknown), jnp.copy(unknown)),
         )
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.types import Array, Scalar
 from gradtx.tree.mapping import map_leaves
 
 

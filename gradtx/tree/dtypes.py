@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core import errors
+from gradtx.arrays import errors
 from gradtx.tree.mapping import map_leaves
 
 

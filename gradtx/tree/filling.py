@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.types import Array, Scalar
 
 
 def zeros_like(tree: Any, dtype: Any = None) -> Any:

@@ -5,9 +5,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import cast
-from gradtx.core.rows import is_traced
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.numerics import cast
+from gradtx.arrays.per_tensor import is_traced
+from gradtx.arrays.types import Array, Scalar
 
 
 def scale_gradient(inputs: Any, scale: Scalar) -> Any:

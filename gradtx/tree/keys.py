@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 
 
 def split_key_like(rng_key: Array, target_tree: Any) -> Any:

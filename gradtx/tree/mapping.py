@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
+from gradtx.arrays import errors
 
 
 def map_leaves(name: str, f: Callable[..., Any], /, **trees: Any) -> Any:

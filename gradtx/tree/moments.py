@@ -8,9 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, at_least_float32, decay_towards, one_minus_power
-from gradtx.core.numerics import cast as in_dtype
-from gradtx.core.types import Array, Scalar, Updates
+from gradtx.arrays.numerics import abs_sq, at_least_float32, decay_towards, one_minus_power
+from gradtx.arrays.numerics import cast as in_dtype
+from gradtx.arrays.types import Array, Scalar, Updates
 from gradtx.tree.mapping import map_leaves
 
 

@@ -11,10 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.numerics import cast as in_dtype
-from gradtx.core.numerics import compute_dtype, extreme, global_norm, squared_global_norm
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import cast as in_dtype
+from gradtx.arrays.numerics import compute_dtype, extreme
+from gradtx.arrays.trees import global_norm, squared_global_norm
+from gradtx.arrays.types import Array, Scalar
 from gradtx.tree.mapping import map_leaves
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from gradtx.core.types import State
+from gradtx.arrays.types import State
 
 Path = tuple[Any, ...]
 Filter = Callable[[Path, Any], bool]

@@ -6,14 +6,15 @@ from typing import Annotated, Any, NamedTuple, ParamSpec
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 
-from gradtx.core.errors import check_alike, is_none
-from gradtx.core.numerics import at_least_float32, cast, promoted, safe_increment
-from gradtx.core.rows import PerTensor
-from gradtx.core.transformation import GradientTransformation, Treewise
-from gradtx.core.types import Array, DType, Interval, Params, ScalarOrSchedule, State, Static, Updates
-from gradtx.core.value import register
+from gradtx.arrays.cond import cond
+from gradtx.arrays.errors import check_alike, is_none
+from gradtx.arrays.numerics import at_least_float32, cast, promoted, safe_increment
+from gradtx.arrays.per_tensor import PerTensor
+from gradtx.arrays.types import Array, Params, State, Updates
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.treewise import Treewise, treewise
+from gradtx.values.domains import DType, Interval, ScalarOrSchedule, Static
 
 P = ParamSpec("P")
 
@@ -52,11 +53,7 @@ class Accumulating(Treewise):
         return jnp.logical_and(state.mini_step == 0, state.gradient_step > 0)
 
 
-def _accumulating(body: Callable[P, Any]) -> Callable[P, Accumulating]:
-    return register(body, Accumulating, state=MultiStepsState, inner_states=None)
-
-
-@_accumulating
+@treewise(state=MultiStepsState, kind=Accumulating)
 def MultiSteps(
     inner: GradientTransformation,
     every_k_schedule: Static[Annotated[ScalarOrSchedule, Interval("[1, inf]", whole=True)]],
@@ -175,10 +172,3 @@ def _sum(grad: Array, acc: Array) -> Array:
 @PerTensor
 def _kept(total: Array, acc: Array, emit: Array, skipped: Array) -> Array:
     return cast(jnp.where(emit, 0, jnp.where(skipped, acc, total)), acc.dtype)
-
-
-def cond(condition: Any, true: Callable[..., Any], false: Callable[..., Any], *operands: Any) -> Any:
-    """`jax.lax.cond`, decided at once where the condition is known: eagerly, nothing is compiled for it."""
-    if isinstance(condition, Tracer):
-        return jax.lax.cond(condition, true, false, *operands)
-    return true(*operands) if condition else false(*operands)

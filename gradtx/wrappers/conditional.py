@@ -5,11 +5,13 @@ from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
 
-from gradtx.core.errors import check_callable
-from gradtx.core.numerics import safe_increment
-from gradtx.core.transformation import GradientTransformation, treewise
-from gradtx.core.types import Array, State, TransformUpdateFn
-from gradtx.wrappers.accumulation import as_returned, cond
+from gradtx.arrays.cond import cond
+from gradtx.arrays.errors import check_callable
+from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.types import Array, State, TransformUpdateFn
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.treewise import treewise
+from gradtx.wrappers.accumulation import as_returned
 
 
 class ConditionFn(Protocol):

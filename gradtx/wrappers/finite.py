@@ -5,11 +5,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import executor
-from gradtx.core.numerics import safe_increment
-from gradtx.core.rows import PerTensor, fold
-from gradtx.core.transformation import GradientTransformation, treewise
-from gradtx.core.types import Array, NonNegative, State
+from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.per_tensor import PerTensor
+from gradtx.arrays.reduction import joined
+from gradtx.arrays.types import Array, State
+from gradtx.core.transformation import GradientTransformation, run_plan
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import NonNegative
+from gradtx.wrappers.gate import Gate
 
 
 class ApplyIfFiniteState(NamedTuple):
@@ -48,8 +51,8 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNe
         in_a_row = jnp.where(finite, 0, safe_increment(state.notfinite_count))
         apply = finite | (in_a_row > max_consecutive_errors)
         # A gate, not a conditional: XLA fuses it into the loops of the update.
-        updates, inner_state = executor.update(
-            [inner], None, updates, state.inner_state, params, extra, gate=apply
+        updates, inner_state = run_plan(
+            inner, inner.plan, updates, state.inner_state, params, extra, guard=Gate(apply)
         )
         total = jnp.where(finite, state.total_notfinite, safe_increment(state.total_notfinite))
         return updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)
@@ -67,4 +70,4 @@ def _finite(x: Array) -> Array:
 def all_finite(tree: Any) -> Array:
     """Whether every number of every leaf is finite; true for an empty tree."""
     finite = _finite([jax.tree.leaves(tree)])
-    return fold(jax.lax.bitwise_and, finite) if finite else jnp.array(True)
+    return joined("all", finite) if finite else jnp.array(True)

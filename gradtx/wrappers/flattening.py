@@ -6,9 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.transformation import GradientTransformation, treewise
-from gradtx.core.types import Array
+from gradtx.arrays import errors
+from gradtx.arrays.types import Array
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.treewise import treewise
 from gradtx.wrappers.groups import whole_state
 
 

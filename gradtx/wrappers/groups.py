@@ -6,11 +6,13 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core import executor
-from gradtx.core.select import map_labelled, select
-from gradtx.core.transformation import GradientTransformation, InnerStates, treewise
-from gradtx.core.types import OFF, Selector, State
-from gradtx.core.value import Value, keeping_arrays
+from gradtx.arrays.select import map_labelled, select
+from gradtx.arrays.types import Selector, State
+from gradtx.core.leafwise import Leafwise
+from gradtx.core.transformation import GradientTransformation, InnerStates, Plan, run_plan
+from gradtx.core.treewise import treewise
+from gradtx.values.domains import OFF
+from gradtx.values.value import Value
 from gradtx.wrappers.masking import keep, merge
 
 
@@ -59,6 +61,7 @@ def groups(
     live_overrides = {key: changes for key, changes in overrides.items() if changes is not None}
     keys = list(live_overrides)
     variants = [inner, *(overridden(inner, key, changes) for key, changes in live_overrides.items())]
+    plan = Plan(*(variant.stages for variant in variants))
     selector = {key: key for key in overrides} if labels is None else labels
 
     def resolve(tree):
@@ -77,7 +80,7 @@ def groups(
             if alive
         ]
         within = None if params is None else keep(live, params)
-        new, state = executor.update(variants, which, keep(live, updates), state, within, extra)
+        new, state = run_plan(inner, plan, keep(live, updates), state, within, extra, which=which)
         still = map_labelled(lambda _, g: g if g is None else jnp.zeros_like(g), chosen, updates)
         return merge(live, new, still), state
 
@@ -120,11 +123,12 @@ def overridden(inner: GradientTransformation, key: Any, changes: Mapping[str, An
                 )
     variant = _changed(inner, changes)
     for own, other in zip(inner.stages, variant.stages, strict=True):
-        if not own.leafwise and own != other:
+        leafwise = isinstance(own, Leafwise)
+        if not leafwise and own != other:
             raise ValueError(
                 f"groups: {key!r}: {own.name} looks across all params, its numbers cannot differ by group"
             )
-        if own.leafwise and own.state_type != other.state_type:
+        if leafwise and own.form != other.form:
             raise ValueError(
                 f"groups: {key!r}: {own.name} would have another state; give {inner.name} itself a schedule "
                 "there too (constant_schedule for a fixed number)"
@@ -151,8 +155,7 @@ def _changed(x: Any, changes: Mapping[str, Any]) -> Any:
             for name in own
             if x.factory.is_off(name, own[name]) and x.arguments[name] is not OFF
         }
-        with keeping_arrays():
-            return x.factory.record({**arguments, **own, **zeros})
+        return x.factory.record({**arguments, **own, **zeros})
     if isinstance(x, Value):
         return x
     if type(x) is dict:

@@ -6,11 +6,14 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import at_least_float32, safe_increment
-from gradtx.core.transformation import GradientTransformation, InnerStates, recipe, treewise
-from gradtx.core.types import Array, DType, Scalar, State
-from gradtx.core.value import Factory, factory_of
+from gradtx.arrays.numerics import at_least_float32, safe_increment
+from gradtx.arrays.types import Array, Scalar, State
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation, InnerStates
+from gradtx.core.treewise import treewise
 from gradtx.schedules.stateful import StatefulSchedule, WrappedSchedule
+from gradtx.values.domains import DType
+from gradtx.values.factory import Factory, factory_of
 
 
 class InjectStatefulHyperparamsState(NamedTuple):
@@ -38,7 +41,7 @@ def _first(schedule: Callable[..., Any]) -> Scalar:
 
 
 def _with_numbers_of(arguments: Mapping[str, Any], state: State) -> InnerStates:
-    return {"inner_state": [(arguments["inner_factory"].bind(**state.hyperparams), state.inner_state)]}
+    return {"inner_state": [(arguments["inner_factory"].replace(**state.hyperparams), state.inner_state)]}
 
 
 @treewise(state=InjectStatefulHyperparamsState, name="inject_hyperparams", inner_states=_with_numbers_of)
@@ -67,14 +70,14 @@ def _injected(
         states = {name: schedule.init() for name, schedule in stateful.items()}
         scheduled = {name: schedule(states[name]) for name, schedule in stateful.items()}
         numbers = {name: in_state(number) for name, number in {**fixed, **scheduled}.items()}
-        count, inner_state = jnp.zeros([], jnp.int32), inner.bind(**numbers).init(params)
+        count, inner_state = jnp.zeros([], jnp.int32), inner.replace(**numbers).init(params)
         return InjectStatefulHyperparamsState(count, numbers, states, inner_state)
 
     def update(updates, state, params=None, **extra):
         states = state.hyperparams_states
         scheduled = {name: in_state(schedule(states[name], **extra)) for name, schedule in stateful.items()}
         numbers = {**state.hyperparams, **scheduled}
-        updates, inner_state = inner.bind(**numbers).update(updates, state.inner_state, params, **extra)
+        updates, inner_state = inner.replace(**numbers).update(updates, state.inner_state, params, **extra)
         return updates, InjectStatefulHyperparamsState(
             safe_increment(state.count),
             numbers,

@@ -6,12 +6,14 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.apply import apply_updates
-from gradtx.core.gate import select_tree
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
-from gradtx.core.types import Array, Interval, Params, ScalarOrSchedule, State
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.trees import select_tree
+from gradtx.arrays.types import Array, Params, State
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
+from gradtx.core.treewise import treewise
+from gradtx.step import apply_updates
+from gradtx.values.domains import Interval, ScalarOrSchedule
 
 
 class LookaheadState(NamedTuple):

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 
-from gradtx.core import errors
-from gradtx.core.select import map_labelled, select, select_mask
-from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation, treewise
-from gradtx.core.types import Selector, State, TransformUpdateFn
+from gradtx.arrays import errors
+from gradtx.arrays.select import map_labelled, select, select_mask
+from gradtx.arrays.types import Selector, State, TransformUpdateFn
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
+from gradtx.core.treewise import treewise
 
 
 class MaskedNode(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import global_norm
-from gradtx.core.types import Array, Params, Scalar, Updates
+from gradtx.arrays.trees import global_norm
+from gradtx.arrays.types import Array, Params, Scalar, Updates
 
 
 class ShouldSkipUpdateFunction(Protocol):

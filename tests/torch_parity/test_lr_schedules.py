@@ -16,8 +16,8 @@ import torch
 
 import gradtx.torch
 import gradtx.torch.optim.lr_scheduler as ours
-from gradtx.core.config import from_config, to_config
-from gradtx.core.schedule import Schedule
+from gradtx.values.config import from_config, to_config
+from gradtx.values.schedule import Schedule
 
 FLOAT64 = 1e-12
 """Of the largest value: PyTorch multiplies the present rate a thousand times, and each rounds by 1e-16."""

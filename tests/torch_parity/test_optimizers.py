@@ -12,7 +12,7 @@ import torch
 
 import gradtx
 import gradtx.torch.optim as optim
-from gradtx.core.value import factory_of
+from gradtx.values.factory import factory_of
 from tests.torch_parity.cases import (
     CASES,
     CLOSURES,

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.contrib.trees import advanced, mapped
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.transformation import GradientTransformation, init_empty_state, treewise
-from gradtx.core.types import Array, Params, State, Updates
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.trees import advanced, mapped
+from gradtx.arrays.types import Array, Params, State, Updates
+from gradtx.core.transformation import GradientTransformation, init_empty_state
+from gradtx.core.treewise import treewise
 from gradtx.experimental.aggregating.parts import Aggregator, MaybeAxis, PerElementUpdates
 from gradtx.transforms.scaling import identity
 

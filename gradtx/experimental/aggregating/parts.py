@@ -6,10 +6,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import jax
 
 from gradtx import tree
+from gradtx.arrays.cond import cond
+from gradtx.arrays.types import Params, State, TransformInitFn, Updates
 from gradtx.core.transformation import GradientTransformation
-from gradtx.core.types import Params, State, TransformInitFn, Updates
 from gradtx.transforms.functions import with_extra_args_support
-from gradtx.wrappers.accumulation import cond
 
 PerElementUpdates: TypeAlias = Any
 """A tree like the params, whose tensors have one more axis or several: the examples of a batch."""

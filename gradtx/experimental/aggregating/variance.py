@@ -8,13 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
+from gradtx.arrays.numerics import decay_towards, safe_increment
+from gradtx.arrays.types import Array, Params, State, Updates
 from gradtx.core.chain import chain
-from gradtx.core.numerics import decay_towards, safe_increment
-from gradtx.core.transformation import GradientTransformation, init_empty_state, treewise
-from gradtx.core.types import Array, Decay, Params, State, Updates
+from gradtx.core.transformation import GradientTransformation, init_empty_state
+from gradtx.core.treewise import treewise
 from gradtx.experimental.aggregating.mean import mean_over, wide
 from gradtx.experimental.aggregating.parts import Aggregator, PerElementUpdates, process
 from gradtx.transforms.scaling import identity
+from gradtx.values.domains import Decay
 
 
 def get_batch_size_from_per_elt_updates(

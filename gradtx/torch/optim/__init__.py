@@ -3,6 +3,9 @@
 The files have an underscore because the functions have the names that PyTorch's files have.
 """
 
+__namespace__ = "torch.optim"
+
+
 from gradtx.torch.optim import lr_scheduler as lr_scheduler
 from gradtx.torch.optim import swa_utils as swa_utils
 from gradtx.torch.optim._adadelta import Adadelta as Adadelta

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, NamedTuple
 
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Interval, Params, ScalarOrSchedule
+from gradtx.arrays.types import Params
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import Epsilon, LearningRate, WeightDecay
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import as_torch, descend_along
 from gradtx.transforms import adaptive
+from gradtx.values.domains import Interval, ScalarOrSchedule
 
 Rho = Annotated[ScalarOrSchedule, Interval("[0, 1)", "Invalid rho value: {}")]
 

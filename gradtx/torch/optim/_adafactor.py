@@ -5,13 +5,17 @@ from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.arrays.numerics import between, norm, rms, rounded
+from gradtx.arrays.types import Params
 from gradtx.core.chain import chain
-from gradtx.core.numerics import between, norm, rms, rounded
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Interval, Number, Params, ScalarOrSchedule
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import check
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import gradient
+from gradtx.values.domains import Interval, Number, ScalarOrSchedule
 
 LearningRate = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Learning rate should be >= 0 but is: {}")]
 Beta2Decay = Annotated[ScalarOrSchedule, Interval("[-inf, 0]", "beta2_decay should be <= 0 but is: {}")]
@@ -31,7 +35,7 @@ class AdafactorState(NamedTuple):
     variance: Params
 
 
-@leafwise(state=AdafactorState, like_torch=True, real_only=True)
+@leafwise(state=AdafactorState, layout=LIKE_TORCH, real_only=True)
 def adafactor_descent(
     lr: LearningRate,
     beta2_decay: Beta2Decay,

@@ -4,12 +4,16 @@ from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import sqrt
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Interval, NonNegative, Params, ScalarOrSchedule
+from gradtx.arrays.numerics import sqrt
+from gradtx.arrays.types import Params
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import Epsilon, LearningRate, WeightDecay
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import descend_along
+from gradtx.values.domains import Interval, NonNegative, ScalarOrSchedule
 
 LrDecay = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid lr_decay value: {}")]
 InitialValue = Annotated[
@@ -24,7 +28,7 @@ class AdagradState(NamedTuple):
     sum: Params
 
 
-@leafwise(state=AdagradState, like_torch=True)
+@leafwise(state=AdagradState, layout=LIKE_TORCH)
 def scale_by_decaying_rss(lr_decay: NonNegative, initial_accumulator_value: NonNegative, eps: NonNegative):
     """Adagrad's direction with eps beside the root, and a rate that falls with the tensor's own updates.
 

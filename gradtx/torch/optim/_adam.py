@@ -5,13 +5,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import debias, decay_towards, sqrt
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Decay, NonNegative, Params
+from gradtx.arrays.numerics import debias, decay_towards, sqrt
+from gradtx.arrays.types import Params
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import Betas, Epsilon, LearningRate, WeightDecay, check_betas
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import as_torch, descend_along
 from gradtx.transforms import adaptive
+from gradtx.values.domains import Decay, NonNegative
 
 scale_by_adam = as_torch(adaptive.scale_by_adam, mu="exp_avg", nu="exp_avg_sq")
 
@@ -26,7 +30,7 @@ class AmsgradState(NamedTuple):
     max_exp_avg_sq: Params
 
 
-@leafwise(state=AmsgradState, like_torch=True)
+@leafwise(state=AmsgradState, layout=LIKE_TORCH)
 def scale_by_raw_amsgrad(b1: Decay, b2: Decay, eps: NonNegative):
     """AMSGrad with the maximum of the raw second moments, corrected when it is used.
 

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from gradtx.core.transformation import GradientTransformation, recipe
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import Betas, Epsilon, LearningRate, WeightDecay, check_betas
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import as_torch, descend_along

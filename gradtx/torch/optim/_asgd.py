@@ -4,13 +4,17 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.arrays.numerics import rounded
+from gradtx.arrays.types import Params
 from gradtx.core.chain import chain
-from gradtx.core.numerics import rounded
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Number, Params
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import LearningRate, WeightDecay
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import gradient
+from gradtx.values.domains import Number
 
 
 class ASGDState(NamedTuple):
@@ -23,7 +27,7 @@ class ASGDState(NamedTuple):
     ax: Params
 
 
-@leafwise(state=ASGDState, like_torch=True)
+@leafwise(state=ASGDState, layout=LIKE_TORCH)
 def averaged_descent(lr: LearningRate, lambd: Number, alpha: Number, t0: Number):
     """The step of averaged SGD, and the average.
 

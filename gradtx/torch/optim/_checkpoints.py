@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.select import path_string
+from gradtx.arrays.select import path_string
+from gradtx.arrays.types import Params, State
 from gradtx.core.transformation import GradientTransformation
-from gradtx.core.types import Params, State
-from gradtx.core.value import factory_of
 from gradtx.torch.optim._lbfgs import from_torch_state, lbfgs
 from gradtx.torch.optim._params import is_plain_list
 from gradtx.torch.optim._slots import Row, from_rows, to_numpy
+from gradtx.values.factory import factory_of
 
 StateDict = Mapping[str, Any]
 """``{"state": {id: slots}, "param_groups": [options with "params", the ids]}``."""

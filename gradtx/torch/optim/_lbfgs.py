@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.errors import is_none
-from gradtx.core.numerics import at_least_float32, cast, largest, safe_increment
-from gradtx.core.transformation import treewise
-from gradtx.core.types import Array, Count, Number, Params, Static
-from gradtx.core.vectors import dot
+from gradtx.arrays.errors import is_none
+from gradtx.arrays.numerics import at_least_float32, cast, largest, safe_increment
+from gradtx.arrays.trees import dot
+from gradtx.arrays.types import Array, Params
+from gradtx.core.treewise import treewise
 from gradtx.torch.optim._domains import LearningRate
 from gradtx.torch.optim._strong_wolfe import Point, strong_wolfe
 from gradtx.transforms.quasi_newton import inverse_hessian_times
+from gradtx.values.domains import Count, Number, Static
 
 
 class LBFGSState(NamedTuple):

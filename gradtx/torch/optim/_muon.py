@@ -5,12 +5,16 @@ from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import decay_towards
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Count, Interval, Number, OffAtZero, Params, ScalarOrSchedule
+from gradtx.arrays.numerics import decay_towards
+from gradtx.arrays.types import Params
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import descend_along
 from gradtx.transforms.orthogonal import newton_schulz
+from gradtx.values.domains import Count, Interval, Number, OffAtZero, ScalarOrSchedule
 
 LearningRate = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Learning rate should be >= 0 but is: {}")]
 WeightDecay = OffAtZero[
@@ -30,7 +34,7 @@ class MuonState(NamedTuple):
     momentum_buffer: Params
 
 
-@leafwise(state=MuonState, batch=True, like_torch=True, real_only=True)
+@leafwise(state=MuonState, batch=True, layout=LIKE_TORCH, real_only=True)
 def scale_by_torch_muon(
     momentum: Number,
     nesterov: bool,

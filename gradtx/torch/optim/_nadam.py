@@ -4,13 +4,17 @@ from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.arrays.numerics import debias, decay_towards, rounded, sqrt
+from gradtx.arrays.types import Params
 from gradtx.core.chain import chain
-from gradtx.core.numerics import debias, decay_towards, rounded, sqrt
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import OFF, Decay, Interval, NonNegative, Params, ScalarOrSchedule
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import Betas, Epsilon, LearningRate, WeightDecay, check_betas
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import gradient
+from gradtx.values.domains import OFF, Decay, Interval, NonNegative, ScalarOrSchedule
 
 MomentumDecay = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid momentum_decay value: {}")]
 
@@ -25,7 +29,7 @@ class NAdamState(NamedTuple):
     exp_avg_sq: Params
 
 
-@leafwise(state=NAdamState, like_torch=True)
+@leafwise(state=NAdamState, layout=LIKE_TORCH)
 def nadam_descent(
     lr: LearningRate,
     b1: Decay,

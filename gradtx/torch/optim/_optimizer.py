@@ -8,15 +8,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.numerics import owned
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import owned
 from gradtx.core.transformation import GradientTransformation
-from gradtx.core.value import canonical, factory_of
 from gradtx.torch.optim import _params, _slots
 from gradtx.torch.optim._checkpoints import Axes, Order, Reader, StateDict, merged, read_state, turned_back
 from gradtx.torch.optim._closures import is_closure, on_groups, value_and_grad
 from gradtx.torch.optim._params import Place, Tree
-from gradtx.torch.optim._program import Named, freeze, run, with_lr
+from gradtx.torch.optim._program import STEPS, Named, with_lr
+from gradtx.values.factory import factory_of
+from gradtx.values.programs import Memory
+from gradtx.values.value import canonical
 
 Groups = Mapping[str, Mapping[str, Any]] | None
 """Groups by path pattern: the options that differ, ``{r".*bias": {"weight_decay": 0.0}}``."""
@@ -105,7 +107,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._trees: list[Tree] = []
         self._running: list[Running] = []
-        self._changing: frozenset[str] = frozenset({"lr"})
+        self._memory = Memory()
         self._given: list[Any] = []  # the user's own arrays, while the constructor looks at them
         self._step_count = 0
         self._pre_hooks: dict[int, Any] = {}
@@ -245,7 +247,6 @@ class Optimizer:
             if running.state is not None and tx._call != running.tx._call:
                 running.state = _slots.moved(running.tx, tx, running.state, named(group))
             running.options, running.tx = options, tx
-            self._changing |= edited
 
     # --- steps --------------------------------------------------------------------------------------
 
@@ -285,13 +286,12 @@ class Optimizer:
         """One compiled step with the gradients of each group."""
         self._refresh()
         params = list(map(named, self.param_groups))
-        parts = [freeze(running.tx, self._changing) for running in self._running]
-        frozen, numbers = tuple(frozen for frozen, _ in parts), [numbers for _, numbers in parts]
+        step, numbers = STEPS([running.tx for running in self._running], memory=self._memory)
         states = [
             running.tx.init(own) if running.state is None else running.state
             for running, own in zip(self._running, params, strict=True)
         ]
-        states, params = run(frozen, numbers, rows, states, params, extra)
+        states, params = step.run(numbers, rows, states, params, extra)
         for group, running, state, own in zip(self.param_groups, self._running, states, params, strict=True):
             running.state, group["params"] = state, list(own.values())
         self._step_count += 1

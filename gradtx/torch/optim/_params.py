@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.errors import is_sparse
-from gradtx.core.select import path_string, select
+from gradtx.arrays import errors
+from gradtx.arrays.errors import is_sparse
+from gradtx.arrays.select import path_string, select
 
 
 class Place(NamedTuple):

@@ -7,40 +7,15 @@ start.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax.tree_util import DictKey
 
-from gradtx.core.apply import apply_updates
 from gradtx.core.transformation import GradientTransformation
-from gradtx.core.value import unflatten
-
-
-class Frozen(NamedTuple):
-    """A transformation without those of its numbers that are arguments of the program (None)."""
-
-    call: Any
-    constants: tuple[Any, ...]
-
-
-def freeze(tx: GradientTransformation, changing: frozenset[str]) -> tuple[Frozen, list[Any]]:
-    """A transformation in two parts: the constants of the program, and the numbers that change."""
-    constants, numbers = [], []
-    for key, leaf in zip(tx._call.keys, tx._leaves, strict=True):
-        if hasattr(leaf, "shape") or argument_of(key.name) in changing:
-            numbers.append(leaf)
-            constants.append(None)
-        else:
-            constants.append(leaf)
-    return Frozen(tx._call, tuple(constants)), numbers
-
-
-def thaw(frozen: Frozen, numbers: Sequence[Any]) -> GradientTransformation:
-    """The transformation of which `freeze` made these parts."""
-    rest = iter(numbers)
-    return unflatten(frozen.call, [next(rest) if x is None else x for x in frozen.constants])
+from gradtx.step import apply_updates
+from gradtx.values.programs import Programs, Template
+from gradtx.values.value import unflatten
 
 
 def with_lr(tx: GradientTransformation, lr: Any) -> GradientTransformation | None:
@@ -76,19 +51,26 @@ jax.tree_util.register_pytree_with_keys(
 )
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=(3, 4))
-def run(
-    frozen: tuple[Frozen, ...],
-    numbers: Sequence[Sequence[Any]],
-    grads: Sequence[Named],
-    states: Sequence[Any],
-    params: Sequence[Named],
-    extra: Mapping[str, Any],
-) -> tuple[list[Any], list[Named]]:
-    """One step of every group: the new states and params."""
-    new_states, new_params = [], []
-    for parts, own, grad, state, param in zip(frozen, numbers, grads, states, params, strict=True):
-        updates, state = thaw(parts, own).update(grad, state, param, **extra)
-        new_states.append(state)
-        new_params.append(apply_updates(param, updates))
-    return new_states, new_params
+class Step:
+    """One step of every group, compiled: ``run(numbers, grads, states, params, extra)`` gives the new states
+    and params. States and params are donated."""
+
+    def __init__(self, template: Template):
+        def step(
+            numbers: Sequence[Any],
+            grads: Sequence[Named],
+            states: Sequence[Any],
+            params: Sequence[Named],
+            extra: Mapping[str, Any],
+        ) -> tuple[list[Any], list[Named]]:
+            new_states, new_params = [], []
+            for tx, grad, state, param in zip(template.fill(numbers), grads, states, params, strict=True):
+                updates, state = tx.update(grad, state, param, **extra)
+                new_states.append(state)
+                new_params.append(apply_updates(param, updates))
+            return new_states, new_params
+
+        self.run = jax.jit(step, donate_argnums=(2, 3))
+
+
+STEPS = Programs(Step, is_argument=lambda name: argument_of(name) == "lr")

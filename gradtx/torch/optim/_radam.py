@@ -4,13 +4,17 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import debias, decay_towards, one_minus_power, sqrt
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Decay, NonNegative, Params
+from gradtx.arrays.numerics import debias, decay_towards, one_minus_power, sqrt
+from gradtx.arrays.types import Params
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import Betas, Epsilon, LearningRate, WeightDecay, check_betas
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import descend_along
 from gradtx.transforms.rectified import rectification
+from gradtx.values.domains import Decay, NonNegative
 
 
 class MomentsState(NamedTuple):
@@ -21,7 +25,7 @@ class MomentsState(NamedTuple):
     exp_avg_sq: Params
 
 
-@leafwise(state=MomentsState, like_torch=True)
+@leafwise(state=MomentsState, layout=LIKE_TORCH)
 def scale_by_rectified_adam(b1: Decay, b2: Decay, eps: NonNegative):
     """RAdam's direction: Adam's once the variance of v is known, momentum until then.
 

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import OFF, Interval, ScalarOrSchedule
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import Epsilon, LearningRate, Momentum, WeightDecay
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._sgd import trace
 from gradtx.torch.optim._stages import as_torch, descend_along
 from gradtx.transforms import adaptive
+from gradtx.values.domains import OFF, Interval, ScalarOrSchedule
 
 Alpha = Annotated[ScalarOrSchedule, Interval("[0, 1)", "Invalid alpha value: {}")]
 

@@ -2,15 +2,16 @@
 
 from typing import Any, NamedTuple
 
+from gradtx.arrays.types import Params
 from gradtx.core.chain import chain
-from gradtx.core.transformation import GradientTransformation, recipe
-from gradtx.core.types import Params
-from gradtx.core.value import is_number
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import LearningRate
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import as_torch, gradient
 from gradtx.transforms import sign
 from gradtx.transforms.scaling import scale
+from gradtx.values.value import is_number
 
 
 class RpropState(NamedTuple):

@@ -4,12 +4,16 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import OFF, Number, OffAtZero, Params
+from gradtx.arrays.types import Params
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import LearningRate, Momentum, WeightDecay
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import TORCH_NAMES, as_torch, descend_along
 from gradtx.transforms import momentum as momenta
+from gradtx.values.domains import OFF, Number, OffAtZero
 
 trace = as_torch(momenta.trace, trace="momentum_buffer")
 
@@ -21,7 +25,7 @@ class DampenedTraceState(NamedTuple):
     momentum_buffer: Params
 
 
-@leafwise(state=DampenedTraceState, like_torch=True)
+@leafwise(state=DampenedTraceState, layout=LIKE_TORCH)
 def dampened_trace(momentum: Number, dampening: Number):
     """Momentum that takes in a share of each gradient: bₜ = momentum·bₜ₋₁ + (1 − dampening)·gₜ.
 

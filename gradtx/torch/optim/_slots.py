@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.errors import is_none
-from gradtx.core.numerics import as_complex, as_real
+from gradtx.arrays.errors import is_none
+from gradtx.arrays.numerics import as_complex, as_real
+from gradtx.arrays.types import Params, State
+from gradtx.core.leafwise import Leafwise
 from gradtx.core.transformation import GradientTransformation
-from gradtx.core.types import Params, State
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._stages import torch_name
 
 Row = dict[str, Any]
@@ -84,9 +86,9 @@ def to_numpy(x: Any) -> np.ndarray:
 def _columns(tx: GradientTransformation, state: State) -> Iterator[tuple[int, str, str, list[Any]]]:
     """Every slot that is kept as PyTorch keeps it: its stage, its name here and there, and its leaves."""
     for i, (stage, part) in enumerate(zip(tx.stages, tx.unpack(state), strict=True)):
-        if stage.leafwise and stage.like_torch:
-            for slot in stage.state_type.slots:
-                tree = getattr(stage.state_type.holder(part), slot)
+        if isinstance(stage, Leafwise) and stage.layout == LIKE_TORCH:
+            for slot in stage.form.slots:
+                tree = getattr(stage.form.inner(part), slot)
                 yield i, slot, torch_name(stage.name, slot), jax.tree.leaves(tree, is_leaf=is_none)
 
 
@@ -136,15 +138,14 @@ def _report(
 
 
 def _with_slot(stage: Any, part: Any, slot: str, leaves: list[Any]) -> Any:
-    kind = stage.state_type
-    holder = kind.holder(part)
+    holder = stage.form.inner(part)
     treedef = jax.tree.structure(getattr(holder, slot), is_leaf=is_none)
     holder = holder._replace(**{slot: treedef.unflatten(leaves)})
-    return part._replace(inner_state=holder) if kind.wrapped else holder
+    return part._replace(inner_state=holder) if stage.form.wrapped else holder
 
 
 def _counted(parts: list[Any], tx: GradientTransformation, count: int) -> Iterator[Any]:
     """The states with the counts of their schedules set."""
     for stage, part in zip(tx.stages, parts, strict=True):
-        counts = stage.leafwise and stage.state_type.counts
+        counts = isinstance(stage, Leafwise) and stage.form.counts
         yield part._replace(count=jnp.asarray(count, jnp.int32)) if counts else part

@@ -4,15 +4,18 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 
+from gradtx.arrays.errors import is_sparse
+from gradtx.arrays.numerics import decay_towards, one_minus_power, sqrt
 from gradtx.core.chain import chain
-from gradtx.core.errors import is_sparse
-from gradtx.core.numerics import decay_towards, one_minus_power, sqrt
-from gradtx.core.transformation import GradientTransformation, leafwise, recipe
-from gradtx.core.types import Decay, Interval, NonNegative, ScalarOrSchedule
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import Betas, check_betas
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._radam import MomentsState
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.values.domains import Decay, Interval, NonNegative, ScalarOrSchedule
 
 LearningRate = Annotated[ScalarOrSchedule, Interval("(0, inf]", "Invalid learning rate: {}")]
 Epsilon = Annotated[ScalarOrSchedule, Interval("(0, inf]", "Invalid epsilon value: {}")]
@@ -20,7 +23,7 @@ Epsilon = Annotated[ScalarOrSchedule, Interval("(0, inf]", "Invalid epsilon valu
 DENSE = "SparseAdam does not support dense gradients, please consider Adam instead"
 
 
-@leafwise(state=MomentsState, like_torch=True, real_only=True)
+@leafwise(state=MomentsState, layout=LIKE_TORCH, real_only=True)
 def scale_by_lazy_adam(b1: Decay, b2: Decay, eps: NonNegative, maximize: bool):
     """Adam's direction where a sparse gradient has entries; elsewhere nothing moves or decays.
 

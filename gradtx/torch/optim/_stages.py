@@ -3,14 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gradtx.arrays.numerics import rounded
 from gradtx.core.chain import chain
-from gradtx.core.numerics import rounded
-from gradtx.core.transformation import GradientTransformation, leafwise
-from gradtx.core.types import OFF
-from gradtx.core.value import factory_of
+from gradtx.core.leafwise import leafwise
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import LearningRate, WeightDecay
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import ScaleByScheduleState, scale, scale_by_learning_rate
+from gradtx.values.domains import OFF
+from gradtx.values.factory import factory_of
 
 TORCH_NAMES: dict[str, dict[str, str]] = {}
 """By stage: what PyTorch calls those slots of its state that have another name here."""
@@ -29,7 +31,7 @@ def as_torch(
     factory = factory_of(primitive)
     name = f"torch.optim.{factory.name}"
     TORCH_NAMES[name] = torch_names
-    decorate = leafwise(state=state or factory.options["state"], like_torch=True, name=name)
+    decorate = leafwise(state=state or factory.options["state"], layout=LIKE_TORCH, name=name)
     return decorate(factory.body)
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.gate import select_tree
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.trees import select_tree
+from gradtx.arrays.types import Array, Scalar
 
 
 class Point(NamedTuple):

@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.numerics import compute_dtype, decay_towards, owned
-from gradtx.core.select import leaf_paths
-from gradtx.core.types import Array
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import compute_dtype, decay_towards, owned
+from gradtx.arrays.select import leaf_paths
+from gradtx.arrays.types import Array
 from gradtx.torch.optim._params import nnx_of
 from gradtx.torch.optim._slots import to_numpy
 from gradtx.torch.optim._swa_lr import SWALR as SWALR

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from gradtx.core.numerics import at_least_float32, cast
-from gradtx.core.types import Array
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.types import Array
 
 Shape = tuple[int, ...]
 

@@ -5,8 +5,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from gradtx.core.numerics import abs_sq, extreme, sqrt
-from gradtx.core.types import Array
+from gradtx.arrays.numerics import abs_sq, extreme, sqrt
+from gradtx.arrays.types import Array
 
 
 def magnitude(x: Array) -> Array:

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gradtx.core.numerics import cast
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.numerics import cast
+from gradtx.arrays.types import Array, Scalar
 
 REDUCTIONS = ("none", "mean", "sum")
 

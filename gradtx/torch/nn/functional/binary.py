@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import check_each
 from gradtx.torch.nn.functional._arguments import EPSILON, check_broadcasts_to, widened
 from gradtx.torch.nn.functional._reduction import reduced

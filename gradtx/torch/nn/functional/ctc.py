@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import check_each, take
 from gradtx.losses.ctc import forward
 from gradtx.losses.logarithms import log_sum

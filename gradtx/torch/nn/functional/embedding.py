@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.torch.nn.functional._arguments import EPSILON, clamp_min, elementwise
 from gradtx.torch.nn.functional._norm import vector_norm
 from gradtx.torch.nn.functional._reduction import reduced

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.arguments import check_each
 from gradtx.torch.nn.functional._arguments import Shape, elementwise
 from gradtx.torch.nn.functional._reduction import REDUCTIONS, check_reduction, reduced

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.losses.regression import huber
 from gradtx.torch.nn.functional._arguments import elementwise
 from gradtx.torch.nn.functional._norm import magnitude

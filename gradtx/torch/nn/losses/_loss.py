@@ -8,8 +8,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 
-from gradtx.core.value import show
 from gradtx.torch.nn.functional._reduction import REDUCTIONS, check_reduction
+from gradtx.values.factory import show
 
 WEIGHTS = ("weight", "pos_weight")
 """The options that are arrays."""

@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from jax.typing import ArrayLike
 
-from gradtx.core.types import Array
+from gradtx.arrays.types import Array
 from gradtx.torch.nn import functional
 from gradtx.torch.nn.losses._loss import Loss
 

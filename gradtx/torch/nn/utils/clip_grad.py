@@ -12,18 +12,16 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gradtx.core.numerics import as_array, at_least_float32, cast, scale_tree
-from gradtx.core.rows import PerTensor
-from gradtx.core.transformation import (
-    EmptyState,
-    GradientTransformation,
-    init_empty_state,
-    recipe,
-    treewise,
-)
-from gradtx.core.types import Array, NonNegative, Scalar, Static, Updates
+from gradtx.arrays.numerics import as_array, at_least_float32, cast
+from gradtx.arrays.per_tensor import PerTensor
+from gradtx.arrays.trees import scale_tree
+from gradtx.arrays.types import Array, Scalar, Updates
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import EmptyState, GradientTransformation, init_empty_state
+from gradtx.core.treewise import treewise
 from gradtx.torch.nn.functional._norm import vector_norm
 from gradtx.transforms.clipping import clip
+from gradtx.values.domains import NonNegative, Static
 
 
 @treewise(state=EmptyState)

@@ -1,5 +1,8 @@
 """torch.optim.lr_scheduler: each scheduler as PyTorch's object (`StepLR`) and as a schedule (`step_lr`)."""
 
+__namespace__ = "torch.optim.lr_scheduler"
+
+
 from gradtx.torch.optim.lr_scheduler.base import LRScheduler as LRScheduler
 from gradtx.torch.optim.lr_scheduler.compose import ChainedScheduler as ChainedScheduler
 from gradtx.torch.optim.lr_scheduler.compose import SequentialLR as SequentialLR

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from gradtx.core.schedule import schedule
-from gradtx.core.types import Number, Scalar, Schedule, Static
+from gradtx.arrays.types import Scalar
 from gradtx.schedules.arithmetic import exact
 from gradtx.torch.optim.lr_scheduler.arguments import (
     check_anneal,
@@ -14,6 +13,8 @@ from gradtx.torch.optim.lr_scheduler.arguments import (
 )
 from gradtx.torch.optim.lr_scheduler.formulas import ANNEALS, SCALES, phase_ends, phased, triangle, where
 from gradtx.torch.optim.lr_scheduler.schedules import Steps
+from gradtx.values.domains import Number, Schedule, Static
+from gradtx.values.schedule import schedule
 
 Scale = Callable[[Any], Any]
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
-from gradtx.core.value import Value
 from gradtx.torch.optim._optimizer import Optimizer
 from gradtx.torch.optim.lr_scheduler.base import LRScheduler, checked_optimizer
+from gradtx.values.value import Value
 
 Lambda = Callable[[int], Any]
 

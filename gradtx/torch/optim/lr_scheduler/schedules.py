@@ -10,17 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
-from gradtx.core.schedule import schedule
-from gradtx.core.types import (
-    Interval,
-    NonNegative,
-    Number,
-    Positive,
-    Scalar,
-    ScalarOrSchedule,
-    Schedule,
-    Static,
-)
+from gradtx.arrays.types import Scalar
 from gradtx.schedules.arithmetic import exact
 from gradtx.schedules.join import join_schedules
 from gradtx.torch.optim.lr_scheduler.arguments import (
@@ -44,6 +34,8 @@ from gradtx.torch.optim.lr_scheduler.formulas import (
     stepped_at,
     where,
 )
+from gradtx.values.domains import Interval, NonNegative, Number, Positive, ScalarOrSchedule, Schedule, Static
+from gradtx.values.schedule import schedule
 
 Steps = Annotated[ScalarOrSchedule, Interval("(0, inf)")]
 """The length of what is repeated."""

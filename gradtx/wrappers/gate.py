@@ -1,31 +1,35 @@
 """Gates: updates that take place only where a condition holds that is known while they are computed."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+from jax.core import eval_jaxpr
 
-from gradtx.core.rows import PerTensor
-from gradtx.core.types import Array
-
-
-@partial(PerTensor, primitive=True)
-def _where(a: Array, b: Array, condition: Array) -> Array:
-    return jnp.where(condition, a, b)
+from gradtx.arrays.trees import or_zero, select_tree
+from gradtx.arrays.types import Array, PyTree
 
 
-def select_tree(condition: Array, a: Any, b: Any) -> Any:
-    """Of two trees of one structure, a if the condition holds, else b."""
-    return _where.on_trees([a, b], condition)
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Gate:
+    """A `Guard`: an update takes place where a condition holds, a bool scalar."""
 
+    condition: Array
 
-@partial(PerTensor, primitive=True)
-def or_zero(x: Array, condition: Array) -> Array:
-    """x if the condition holds, else 0."""
-    return jnp.where(condition, x, 0)
+    def rule(self, update: Callable[..., Any], slots: Mapping[str, Any]) -> Callable[..., Any]:
+        """The rule's `update` with its slots as they were where the gate is closed."""
+        return gated(update, self.condition, slots)
+
+    def state(self, new: PyTree, old: PyTree) -> PyTree:
+        """The new where the gate is open."""
+        return select_tree(self.condition, new, old)
+
+    def updates(self, leaves: list[Array | None]) -> list[Array | None]:
+        """The updates where the gate is open, else 0."""
+        return or_zero([leaves], self.condition)
 
 
 def gated(update: Callable[..., Any], gate: Array, old: Mapping[str, Any]) -> Callable[..., Any]:
@@ -78,9 +82,9 @@ def _evaluate(program: Any, eqns: list[Any], values: dict[Any, Any]) -> None:
     read = [var for eqn in program.eqns for var in eqn.invars] + program.outvars
     made = [var for eqn in eqns for var in eqn.outvars if var in read]
     part = program.replace(constvars=[], invars=list(values), outvars=made, eqns=eqns)
-    found = jaxpr_as_fun(ClosedJaxpr(part, []))(*values.values())
+    found = eval_jaxpr(part, [], *values.values())
     values.update(zip(made, found, strict=True))
 
 
 def _read(var: Any, values: Mapping[Any, Any]) -> Any:
-    return var.val if isinstance(var, Literal) else values[var]
+    return var.val if hasattr(var, "val") else values[var]  # a literal knows its value

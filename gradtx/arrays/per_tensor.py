@@ -7,13 +7,12 @@ first update is then one small program for each shape.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial, reduce
 from typing import Any
 
 import jax
 from jax.core import Tracer
 
-from gradtx.core.errors import is_none
+from gradtx.arrays.errors import is_none
 
 ROW = 32
 """The length of a row. Rows of rows would be fewer calls still, but XLA takes its time to flatten them."""
@@ -84,12 +83,6 @@ class PerTensor:
         first, *others = trees
         leaves, treedef = jax.tree.flatten(first, is_leaf=is_none)
         return treedef.unflatten(self([leaves, *map(treedef.flatten_up_to, others)], *shared))
-
-
-@partial(jax.jit, static_argnums=0)
-def fold(operation: Callable[[Any, Any], Any], numbers: Sequence[Any]) -> Any:
-    """Numbers, at least one, joined by an operation of `jax.lax` from left to right, in one call."""
-    return reduce(operation, numbers)
 
 
 def map_rows(function: Callable[..., Any], columns: Sequence[list[Any]]) -> list[Any]:

@@ -1,16 +1,18 @@
 """Putting updates to use."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.numerics import as_array, at_least_float32, between, cast
-from gradtx.core.rows import PerTensor
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import as_array, at_least_float32, between, cast
+from gradtx.arrays.per_tensor import PerTensor
+from gradtx.arrays.types import Array, Params, Scalar, State, Updates
 from gradtx.core.transformation import GradientTransformation, check_transformation
-from gradtx.core.types import Array, Params, Scalar, State, Updates
+from gradtx.values.programs import Programs, Template
 
 
 def apply_updates(params: Params, updates: Updates) -> Params:
@@ -142,12 +144,25 @@ def jit_step(
         0.5
     """
     check_transformation("jit_step", "tx", tx)
-    return _step(tx, grads, state, params, extra)
+    try:
+        program, numbers = _STEPS([tx])
+        return program.run(numbers, grads, state, params, extra)
+    except Exception as error:
+        raise errors.without_engine(error) from error.__cause__
 
 
-@partial(jax.jit, donate_argnames=("state", "params"))
-def _step(
-    tx: Any, grads: Updates, state: State, params: Params, extra: dict[str, Any]
-) -> tuple[Params, State]:
-    updates, state = tx.update(grads, state, params, **extra)
-    return apply_updates(params, updates), state
+class _Step:
+    """A compiled step: ``run(numbers, grads, state, params, extra)``."""
+
+    def __init__(self, template: Template):
+        def step(
+            numbers: list[Scalar], grads: Updates, state: State, params: Params, extra: Mapping[str, Any]
+        ) -> tuple[Params, State]:
+            (tx,) = template.fill(numbers)
+            updates, state = tx.update(grads, state, params, **extra)
+            return apply_updates(params, updates), state
+
+        self.run = jax.jit(step, donate_argnums=(2, 3))
+
+
+_STEPS = Programs(_Step, is_argument=lambda name: True)

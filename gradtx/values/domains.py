@@ -1,8 +1,9 @@
-"""The words of the library's signatures, and the domains that arguments are checked against."""
+"""Domains: what the annotations of a factory's arguments say of them, and are checked against."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from functools import cache
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 from jax.typing import DTypeLike
@@ -10,17 +11,8 @@ from jax.typing import DTypeLike
 T = TypeVar("T")
 
 Array: TypeAlias = jax.Array
-Params: TypeAlias = Any
-"""A pytree of parameters: inexact arrays, with ``None`` where there is nothing to optimise."""
-Updates: TypeAlias = Any
-"""A pytree like the params: gradients on the way in, steps to add on the way out."""
-State: TypeAlias = Any
-"""What a transformation remembers between updates: named tuples, nested as the chains are."""
 Scalar: TypeAlias = float | Array
 """A Python number, or a 0-d array where the number is traced or changes from step to step."""
-Selector: TypeAlias = Any
-"""Which parameters: a path pattern, ``{pattern: label}``, a function of ``(path, leaf)`` or of the
-whole params, or a tree (see :mod:`gradtx.core.select`)."""
 
 
 class Interval(NamedTuple):
@@ -34,16 +26,15 @@ class Interval(NamedTuple):
     complaint: str = ""
     whole: bool = False
 
-    def holds(self, number: float) -> bool:
+    def holds(self, number: object) -> bool:
         """Whether a number lies in it."""
-        if self.whole and not isinstance(number, int):
+        if not isinstance(number, int if self.whole else int | float):
             return False
-        low, high = (float(bound) for bound in self.text[1:-1].split(","))
+        low, high = _bounds(self.text)
         above = number > low if self.text[0] == "(" else number >= low
-        below = number < high if self.text[-1] == ")" else number <= high
-        return above and below
+        return above and (number < high if self.text[-1] == ")" else number <= high)
 
-    def error(self, name: str, number: Any) -> str:
+    def error(self, name: str, number: object) -> str:
         """What is said of a number outside, given as the argument of this name."""
         if self.whole and not isinstance(number, int):
             return f"{name} must be a whole number, got {number!r}"
@@ -52,19 +43,25 @@ class Interval(NamedTuple):
         return f"{name} must lie in {self.text}, got {number!r}"
 
 
+@cache
+def _bounds(text: str) -> tuple[float, float]:
+    low, high = map(float, text[1:-1].split(","))
+    return low, high
+
+
 # Dataclasses, for these must differ: of two equal annotations `typing` may hand out one for both.
 @dataclass(frozen=True)
-class _Static:
+class StaticMark:
     """Marks an argument whose number chooses structure and therefore cannot be traced."""
 
 
 @dataclass(frozen=True)
-class _OffAtZero:
+class OffAtZeroMark:
     """Marks a number whose 0 leaves a part out: that 0 is a choice, every other value a number."""
 
 
 @dataclass(frozen=True)
-class _DType:
+class DTypeMark:
     """Marks the name of a dtype of real or complex numbers, or None."""
 
 
@@ -91,36 +88,16 @@ Fraction = Annotated[ScalarOrSchedule, Interval("(0, 1)")]
 """A number above 0 and below 1, or a schedule of it."""
 Decay = Annotated[ScalarOrSchedule, Interval("[0, 1)")]
 """The share of the old value that a moving average keeps, or a schedule of it."""
-Static = Annotated[T, _Static()]
+Static = Annotated[T, StaticMark()]
 """An argument that chooses structure: it stays a Python value, and a change of it recompiles."""
 Count = Static[Annotated[int, Interval("[1, inf]", whole=True)]]
 """How many: a whole number of at least 1."""
-DType = Annotated[DTypeLike | None, _DType()]
+DType = Annotated[DTypeLike | None, DTypeMark()]
 """A dtype of real or complex numbers, such as ``"bfloat16"`` or ``jax.numpy.bfloat16``; None chooses by
 the params, and is at least float32."""
-OffAtZero = Annotated[T, _OffAtZero()]
+OffAtZero = Annotated[T, OffAtZeroMark()]
 """A number that switches something on, momentum or weight decay: with 0 there is no such part, and no
 state of it. The body is handed `OFF` then; traced numbers and schedules are always on."""
 
 Schedule: TypeAlias = Callable[[Any], Scalar]
 """A function of the count of updates so far (0 for the first update)."""
-
-
-class TransformInitFn(Protocol):
-    """``init(params) -> state``, of a gradient transformation."""
-
-    def __call__(self, params: Params, /) -> State: ...
-
-
-class TransformUpdateFn(Protocol):
-    """``update(updates, state, params=None, **extra) -> (updates, state)``, of a gradient transformation."""
-
-    def __call__(
-        self, updates: Updates, state: State, /, *args: Any, **extra: Any
-    ) -> tuple[Updates, State]: ...
-
-
-OptState: TypeAlias = State
-"""The name that Optax has for a `State`."""
-MaskOrFn: TypeAlias = Selector
-"""The name that Optax has for a `Selector`."""

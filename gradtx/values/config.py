@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.core.value import FACTORIES, Factory, Value, is_concrete_scalar
+from gradtx.values.factory import FACTORIES, factory_of
+from gradtx.values.value import Value
 
 
 def to_config(value: Value) -> dict[str, Any]:
@@ -36,11 +37,11 @@ def to_config(value: Value) -> dict[str, Any]:
         >>> gradtx.to_config(gradtx.scale(0.5))
         {'call': 'scale', 'step_size': 0.5}
     """
-    name = value.factory.name
-    config: dict[str, Any] = {"call": value.factory.key}
+    factory = factory_of(value.factory.public)
+    config: dict[str, Any] = {"call": factory.key}
     for argument, given in value.arguments.items():
-        plain = list(given) if _is_variadic(value.factory, argument) else given
-        config[argument] = _encode(f"{name}: {argument}", plain)
+        several = factory.parameters[argument].kind is inspect.Parameter.VAR_POSITIONAL
+        config[argument] = _encode(f"{factory.name}: {argument}", list(given) if several else given)
     return config
 
 
@@ -70,21 +71,10 @@ def from_config(config: Mapping[str, Any]) -> Any:
             f"from_config: {name!r} is not registered{hint} Known: {', '.join(sorted(FACTORIES))}"
         )
     factory = FACTORIES[name]
-    positional: list[Any] = []
-    keywords: dict[str, Any] = {}
-    for argument, given in config.items():
-        if argument == "call":
-            continue
-        if _is_variadic(factory, argument):
-            positional = [_decode(item) for item in given]
-        else:
-            keywords[argument] = _decode(given)
-    return factory(*positional, **keywords)
-
-
-def _is_variadic(factory: Factory, argument: str) -> bool:
-    parameter = factory.signature.parameters.get(argument)
-    return parameter is not None and parameter.kind is inspect.Parameter.VAR_POSITIONAL
+    given = {argument: _decode(x) for argument, x in config.items() if argument != "call"}
+    known = {argument: x for argument, x in given.items() if argument in factory.parameters}
+    args, kwargs = factory.by_position(known)
+    return factory(*args, **kwargs, **{argument: x for argument, x in given.items() if argument not in known})
 
 
 def _encode(where: str, x: Any) -> Any:
@@ -92,8 +82,6 @@ def _encode(where: str, x: Any) -> Any:
         return to_config(x)
     if x is None or isinstance(x, bool | str | int | float):
         return x
-    if is_concrete_scalar(x):
-        return _encode(where, x.item())
     if (
         isinstance(x, jax.Array | np.ndarray)
         and not isinstance(x, Tracer)

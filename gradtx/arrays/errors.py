@@ -1,11 +1,17 @@
 """What a user reads: each message names the transformation, the path and both sides, and says what to do."""
 
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
+
+E = TypeVar("E", bound=BaseException)
+
+_ENGINE = tuple(str(Path(__file__).parent.parent / room) for room in ("values", "arrays", "core", "step.py"))
 
 
 class NotGiven(TypeError, ValueError):
@@ -134,3 +140,21 @@ def another_state(name: str, state: Any, expected: str, swapped: bool) -> ValueE
     )
     found = type(state).__name__ + (f" of {len(state)}" if isinstance(state, tuple | list | dict) else "")
     return ValueError(f"{name}: this is not its state: expected {expected}, got {found}; {hint}")
+
+
+def without_engine(error: E) -> E:
+    """The error with a traceback from which the library's own steps between the user's files are left out.
+
+    With ``JAX_TRACEBACK_FILTERING=off`` they stay, as those of JAX do.
+    """
+    if jax.config.jax_traceback_filtering == "off":
+        return error
+    kept, step = [], error.__traceback__
+    while step is not None:
+        if not step.tb_frame.f_code.co_filename.startswith(_ENGINE):
+            kept.append(step)
+        step = step.tb_next
+    found: TracebackType | None = None
+    for step in reversed(kept):
+        found = TracebackType(found, step.tb_frame, step.tb_lasti, step.tb_lineno)
+    return error.with_traceback(found)

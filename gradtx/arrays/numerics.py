@@ -10,15 +10,14 @@ parts apart; they live in ``gradtx.torch``.
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.rows import PerTensor, fold
-from gradtx.core.types import Array, Scalar
+from gradtx.arrays.types import Array, Scalar
 
 
 def abs_sq(x: Array) -> Array:
@@ -92,23 +91,6 @@ def extreme(
 def largest(x: Array) -> Array:
     """The largest magnitude in x; 0 if x is empty, NaN if it has one."""
     return extreme(jnp.max, jnp.abs(x), initial=0)
-
-
-@PerTensor
-def _sum_of_squares(x: Array) -> Array:
-    return jnp.sum(abs_sq(cast(x, at_least_float32(x.dtype))))
-
-
-def squared_global_norm(tree: Any) -> Array:
-    """The sum of |x|² over all leaves of a tree, in at least float32."""
-    squares = _sum_of_squares([[as_array(x) for x in jax.tree.leaves(tree)]])
-    dtype = at_least_float32(*(x.dtype for x in squares))
-    return fold(jax.lax.add, [cast(x, dtype) for x in squares]) if squares else jnp.zeros([], dtype)
-
-
-def global_norm(updates: Any) -> Array:
-    """The Euclidean norm over all leaves of a tree, in at least float32."""
-    return sqrt(squared_global_norm(updates))
 
 
 def bounding_factor(size: Array, bound: Scalar) -> Array:
@@ -251,13 +233,3 @@ def safe_increment(count: Array) -> Array:
     """count + 1, staying at the largest integer instead of wrapping."""
     largest = jnp.iinfo(count.dtype).max
     return jnp.where(count < largest, count + 1, largest).astype(count.dtype)
-
-
-@partial(PerTensor, primitive=True)
-def _times(x: Array, factor: Array) -> Array:
-    return cast(x * factor.astype(x.real.dtype), x.dtype)
-
-
-def scale_tree(tree: Any, factor: Array) -> Any:
-    """Every leaf of a tree times one scalar, in the dtypes of the leaves."""
-    return _times.on_trees([tree], factor)

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.core.names import unique
+from gradtx.arrays.types import Scalar, State
 from gradtx.core.transformation import GradientTransformation, ScheduledState, check_transformation
-from gradtx.core.types import Scalar, State
+from gradtx.state.state_dict import unique
 
 
 class Hyperparams(NamedTuple):
@@ -54,7 +54,7 @@ def _rows(
                 yield from _rows(inner_tx, inner_state, seen)
         count = None
         if stage.schedules:
-            count = jnp.asarray(stage.state_type.count(part) if stage.leafwise else part.count)
+            count = jnp.asarray(stage.form.count(part))
         last = stage.numbers_at(None if count is None else jnp.maximum(count - 1, 0))
         after = stage.numbers_at(count)
         name = unique(stage.name, seen)

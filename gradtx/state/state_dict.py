@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.core.numerics import owned
-from gradtx.core.select import path_string
+from gradtx.arrays.numerics import owned
+from gradtx.arrays.select import path_string
+from gradtx.arrays.types import Array, State
 from gradtx.core.transformation import GradientTransformation, ScheduledState
-from gradtx.core.types import Array, State
 
 
 def state_dict(tx: GradientTransformation, state: State) -> dict[str, Array]:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-from gradtx.core.types import Scalar
-from gradtx.core.value import Value, register
+from gradtx.values.domains import Scalar
+from gradtx.values.factory import register
+from gradtx.values.value import Value
 
 P = ParamSpec("P")
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import jax
 
-from gradtx.core import errors
-from gradtx.core.numerics import cast
-from gradtx.core.types import Params, State
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import cast
+from gradtx.arrays.types import Params, State
 
 
 def evaluation_params(state: State, params: Params) -> Params:

@@ -14,7 +14,6 @@ Flax are not part of it. A pattern that matches nothing is an error: it is a typ
 model has changed.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,8 +21,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.core import errors
-from gradtx.core.types import Selector
+from gradtx.arrays import errors
+from gradtx.arrays.signatures import signature
+from gradtx.arrays.types import Selector
 
 
 def path_string(path: tuple[Any, ...]) -> str:
@@ -66,13 +66,7 @@ def select(name: str, what: str, selector: Selector, tree: Any, default: Any = _
     if isinstance(selector, str):
         return _match(name, what, {selector: True}, tree, default=False)
     if is_function(selector):
-        takes = len(inspect.signature(selector).parameters)
-        if takes not in (1, 2):
-            raise TypeError(
-                f"{name}: {what}: a function must take the params, or (path, leaf); this one takes {takes} "
-                "arguments"
-            )
-        if takes == 2:
+        if _takes_path(name, what, selector):
             return list(map(selector, leaf_paths(tree), leaves))
         selector = selector(tree)
     try:
@@ -83,6 +77,21 @@ def select(name: str, what: str, selector: Selector, tree: Any, default: Any = _
         raise ValueError(
             f"{name}: {what} must be a tree like the params, or a prefix of one: {error}"
         ) from None
+
+
+def _takes_path(name: str, what: str, function: Callable[..., Any]) -> bool:
+    """Whether a function is one of (path, leaf), and not of the whole params: by what it must be given."""
+    try:
+        asked = signature(function)
+    except ValueError:  # written in C
+        return False
+    required = [x for x in asked.names[: asked.positional] if x in asked.required]
+    if len(required) > 2 or asked.required - set(required):
+        raise TypeError(
+            f"{name}: {what}: a function must take the params, or (path, leaf); this one takes "
+            f"{len(asked.required)} arguments"
+        )
+    return len(required) == 2
 
 
 def select_mask(name: str, what: str, selector: Selector, tree: Any) -> list[bool]:

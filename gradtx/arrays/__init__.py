@@ -1,0 +1,1 @@
+"""Numbers and trees of tensors: arithmetic, reductions, selection by path, errors."""

@@ -1,0 +1,38 @@
+"""The words of the library's signatures: arrays, trees of them, and functions of trees."""
+
+from typing import Any, Protocol, TypeAlias
+
+from gradtx.values.domains import Array as Array
+from gradtx.values.domains import Scalar as Scalar
+
+PyTree: TypeAlias = Any
+"""A tree of arrays, of any containers that JAX knows."""
+Params: TypeAlias = PyTree
+"""A pytree of parameters: inexact arrays, with ``None`` where there is nothing to optimise."""
+Updates: TypeAlias = PyTree
+"""A pytree like the params: gradients on the way in, steps to add on the way out."""
+State: TypeAlias = PyTree
+"""What a transformation remembers between updates: named tuples, nested as the chains are."""
+OptState: TypeAlias = State
+"""The name that Optax has for a `State`."""
+Selector: TypeAlias = Any
+"""Which parameters: a path pattern, ``{pattern: label}``, a function of ``(path, leaf)`` or of the
+whole params, or a tree (see :mod:`gradtx.arrays.select`)."""
+MaskOrFn: TypeAlias = Selector
+"""The name that Optax has for a `Selector`."""
+DType: TypeAlias = Any
+"""A dtype, or what stands for one: ``jnp.float32``, ``"bfloat16"``."""
+
+
+class TransformInitFn(Protocol):
+    """``init(params) -> state``, of a gradient transformation."""
+
+    def __call__(self, params: Params, /) -> State: ...
+
+
+class TransformUpdateFn(Protocol):
+    """``update(updates, state, params=None, **extra) -> (updates, state)``, of a gradient transformation."""
+
+    def __call__(
+        self, updates: Updates, state: State, /, *args: Any, **extra: Any
+    ) -> tuple[Updates, State]: ...

@@ -1,0 +1,156 @@
+"""A run: what one update carries from segment to segment of a transformation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.arrays import errors
+from gradtx.arrays.errors import is_sparse
+from gradtx.arrays.numerics import at_least_float32, cast, is_inexact, promoted
+from gradtx.arrays.per_tensor import is_traced
+from gradtx.arrays.types import Array, DType, Params, PyTree, State, Updates
+from gradtx.core.layout import Slots
+
+
+class Guard(Protocol):
+    """A condition under which an update takes place: where it fails, the state stays and updates are 0.
+
+    It is a pytree, for compiled functions are handed it.
+    """
+
+    def rule(self, update: Callable[..., Any], slots: Slots) -> Callable[..., Any]:
+        """The `update` of a rule that leaves these slots as they are where the condition fails."""
+        ...
+
+    def state(self, new: PyTree, old: PyTree) -> PyTree:
+        """What is kept, of two trees of one structure."""
+        ...
+
+    def updates(self, leaves: list[Array | None]) -> list[Array | None]:
+        """The updates, or zeros."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one update carries.
+
+    Attributes:
+        name: the transformation, for errors.
+        given: the incoming updates as a tree; `params` as a tree, or None; `extra` arguments by name.
+        leaves: the updates at this point, one for each leaf of `given`; None where nothing happens.
+        beside: the params, one for each leaf; None where not given.
+        treedef: the structure of `given`, in which None is a leaf.
+        dtypes: in which the updates leave, one for each leaf.
+        which: for each leaf the index of its variant, where the numbers of stages differ by leaf.
+        guard: under which condition the update takes place; None if always.
+        traced: whether the updates are traced.
+    """
+
+    name: str
+    given: Updates
+    params: Params | None
+    extra: Mapping[str, Any]
+    leaves: list[Any]
+    beside: list[Any]
+    treedef: Any
+    dtypes: list[DType]
+    which: Sequence[int]
+    guard: Guard | None
+    traced: bool
+
+    @classmethod
+    def start(
+        cls,
+        name: str,
+        updates: Updates,
+        params: Params | None,
+        extra: Mapping[str, Any],
+        *,
+        needs: Mapping[str, str],
+        param_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
+        wide: bool = False,
+        which: Sequence[int] = (),
+        guard: Guard | None = None,
+    ) -> Self:
+        """The run of an update, checked.
+
+        Args:
+            name, updates, params, extra, which, guard: as above.
+            needs: what must be given, with the name of the stage that needs it.
+            param_shape: the shape of the param that an incoming update of a shape is for.
+            wide: whether the updates leave in at least float32.
+
+        Raises:
+            TypeError, ValueError: for what does not fit together; the message names the path.
+        """
+        leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None or is_sparse(x))
+        leaves = [leaf if leaf is None or hasattr(leaf, "dtype") else jnp.asarray(leaf) for leaf in leaves]
+        beside: list[Any] = [None] * len(leaves) if params is None else match(name, treedef, updates, params)
+        dtypes: list[DType] = []
+        for i, (grad, param) in enumerate(zip(leaves, beside, strict=True)):
+            dtypes.append(None if grad is None else grad.dtype)
+            if grad is None:
+                continue
+            check_inexact(name, updates, i, grad)
+            if param is not None:
+                if not hasattr(param, "dtype"):
+                    param = beside[i] = jnp.asarray(param)
+                shape = param_shape(grad.shape)
+                if shape != param.shape:
+                    path = errors.path_of(updates, i)
+                    what = "the update" if shape == grad.shape else "an example's update"
+                    raise errors.another_shape(name, path, what, shape, "the param", param.shape)
+                dtypes[i] = promoted(grad.dtype, param.dtype)
+            if wide:
+                dtypes[i] = at_least_float32(dtypes[i])
+        for what, whose in needs.items():
+            given = params if what == "params" else extra.get(what)
+            # With nothing to update nothing is needed; and None is also the empty tree.
+            if given is None and any(grad is not None for grad in leaves):
+                raise errors.needs(whose, what)
+        return cls(
+            name, updates, params, extra, leaves, beside, treedef, dtypes,
+            which or [0] * len(leaves), guard, is_traced(leaves),
+        )  # fmt: skip
+
+    def column(self, name: str, other: PyTree, what: str) -> list[Any]:
+        """The leaves of a tree like the updates, one for each of theirs."""
+        return match(name, self.treedef, self.given, other, what)
+
+    def after(self, leaves: list[Any]) -> Self:
+        """The run with these updates."""
+        return replace(self, leaves=leaves)
+
+    def finish(self) -> Updates:
+        """The updates as they leave."""
+        pairs = zip(self.leaves, self.dtypes, strict=True)
+        leaves = [x if x is None else cast(x, dtype) for x, dtype in pairs]
+        return self.treedef.unflatten(leaves if self.guard is None else self.guard.updates(leaves))
+
+
+class Segment(Protocol):
+    """Stages that run together."""
+
+    def advance(self, run: Run, states: list[State], *, final: bool) -> Run:
+        """The run after these stages, whose states are replaced in the list; `final` if none follows."""
+        ...
+
+
+def match(name: str, treedef: Any, tree: PyTree, other: PyTree, what: str = "params") -> list[Any]:
+    """The leaves of another tree in the places of a tree's; an error names the paths that differ."""
+    try:
+        return treedef.flatten_up_to(other)
+    except (ValueError, TypeError):
+        pass
+    raise errors.another_structure(name, "updates", tree, what, other)
+
+
+def check_inexact(name: str, tree: PyTree, i: int, leaf: Any) -> None:
+    """Raise unless the i-th leaf of a tree is of real or complex numbers."""
+    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    if not is_inexact(dtype):
+        raise errors.not_inexact(name, errors.path_of(tree, i), dtype)

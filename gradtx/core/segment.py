@@ -1,0 +1,278 @@
+"""Leafwise segments: consecutive leafwise stages as one update runs them."""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gradtx.arrays import errors
+from gradtx.arrays.errors import is_none
+from gradtx.arrays.numerics import as_array, at_least_float32
+from gradtx.arrays.per_tensor import rows
+from gradtx.arrays.select import leaf_paths
+from gradtx.arrays.signatures import Signature
+from gradtx.arrays.types import Array, DType, State
+from gradtx.core.batch import LOOP, Batch, batch_in_force
+from gradtx.core.layout import Layout, Slots, StateForm
+from gradtx.core.program import BOOKS, PROGRAMS, LeafwiseProgram, Shared, Tensor, incremented
+from gradtx.core.run import Run
+from gradtx.values.value import Number, Value
+
+
+class Asks(NamedTuple):
+    """What a rule asks for: `update`, and by name beside the param `init`; the slots that `refresh` names."""
+
+    update: Signature
+    init: frozenset[str]
+    refresh: tuple[str, ...]
+
+
+class Periodic(NamedTuple):
+    """When slots are refreshed: every so many steps, and whether spread over them."""
+
+    every: int
+    spread: bool
+
+
+class LeafwiseStage(Protocol):
+    """What a segment asks of its stages."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def form(self) -> StateForm: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def asks(self) -> Asks: ...
+    @property
+    def batch(self) -> bool: ...
+    @property
+    def periodic(self) -> Periodic | None: ...
+    @property
+    def schedules(self) -> Any: ...
+    def as_value(self) -> Value: ...
+
+
+class _Scheduled(NamedTuple):
+    """In the place of a number, which of the scheduled ones it is."""
+
+    index: int
+
+
+class Variant:
+    """The stages of a segment with the numbers of one group of tensors."""
+
+    def __init__(self, stages: Sequence[LeafwiseStage]):
+        self.stages = stages
+        self.schedules: list[tuple[int, Callable[[Any], Any]]] = []
+        self.values = [self._without_schedules(i, stage) for i, stage in enumerate(stages)]
+        self._programs: dict[bool, tuple[LeafwiseProgram, list[Number]]] = {}
+
+    def _without_schedules(self, i: int, stage: LeafwiseStage) -> Value:
+        # A program is handed the numbers that schedules give, so it knows nothing of them, nor holds them.
+        value, places = stage.as_value(), {}
+        for name, schedule in stage.schedules.items():
+            places[name] = _Scheduled(len(self.schedules))
+            self.schedules.append((i, schedule))
+        return value.with_numbers(places) if places else value
+
+    def program(self, traced: bool) -> tuple[LeafwiseProgram, list[Number]]:
+        """The compiled functions, and their numbers; a scheduled one is a `_Scheduled`."""
+        if traced not in self._programs:
+            self._programs[traced] = PROGRAMS(self.values, traced=traced)
+        return self._programs[traced]
+
+    def books(self, counts: Sequence[Array | None], traced: bool) -> tuple[list[Number], list[Array | None]]:
+        """The numbers in force at these counts, of every stage, and the counts after this update."""
+        scheduled, steps = self._kept(counts, traced)
+        numbers = self.program(traced)[1]
+        return [scheduled[x.index] if isinstance(x, _Scheduled) else x for x in numbers], steps
+
+    def numbers_at(self, counts: Sequence[Array | None], traced: bool) -> list[Number]:
+        """The numbers in force at these counts."""
+        return self.books(counts if self.schedules else [None], traced)[0]
+
+    def _kept(self, counts: Sequence[Array | None], traced: bool) -> tuple[list[Array], list[Array | None]]:
+        at = [counts[i] for i, _ in self.schedules]
+        values = [schedule for _, schedule in self.schedules if isinstance(schedule, Value)]
+        if self.schedules and len(values) == len(self.schedules):
+            program, numbers = BOOKS(values, traced=traced)
+            return program.run(numbers, at, counts)
+        steps = _incremented(counts) if any(count is not None for count in counts) else list(counts)
+        return [jnp.asarray(f(count)) for (_, f), count in zip(self.schedules, at, strict=True)], steps
+
+
+_incremented = jax.jit(incremented)
+
+
+class LeafwiseSegment:
+    """Consecutive leafwise stages: every tensor goes through all of them in one compiled call.
+
+    Attributes:
+        first: the index of the first stage among all.
+        stages: those of the first variant; all variants have states of one form.
+        variants: the stages with the numbers of each group of tensors.
+    """
+
+    def __init__(self, first: int, variants: Sequence[Sequence[LeafwiseStage]]):
+        self.first, self.stages = first, variants[0]
+        self.variants = [Variant(stages) for stages in variants]
+
+    @cached_property
+    def asks(self) -> frozenset[str]:
+        """Everything that rules name."""
+        stages = [stage for variant in self.variants for stage in variant.stages]
+        return frozenset(name for stage in stages for name in stage.asks.update.names[1:])
+
+    def advance(self, run: Run, states: list[State], *, final: bool) -> Run:
+        """The run after these stages."""
+        mine = states[self.first : self.first + len(self.stages)]
+        forms = [stage.form for stage in self.stages]
+        counts = [
+            as_array(form.count(state)) if form.counts else None
+            for form, state in zip(forms, mine, strict=True)
+        ]
+        books = [variant.books(counts, run.traced) for variant in self.variants]
+        inner = [form.inner(state) for form, state in zip(forms, mine, strict=True)]
+        seeds = [part.seed if form.seeded else None for form, part in zip(forms, inner, strict=True)]
+        tensors, extra = self._tensors(run, mine)
+        shared = [Shared(numbers, steps, seeds, extra, run.guard) for numbers, steps in books]
+        batch = batch_in_force() if self.stages[0].batch else LOOP
+        programs = [variant.program(run.traced)[0] for variant in self.variants]
+        paths = leaf_paths(run.given) if "path" in self.asks else [None] * len(tensors)
+
+        outs: list[Any] = [(None, tensor.slots) for tensor in tensors]
+        for members, out_dtype in self._calls(run, tensors, batch, paths, final):
+            i = members[0]
+            program, own = programs[run.which[i]], shared[run.which[i]]
+            try:
+                if len(members) == 1:
+                    outs[i] = program.one(tensors[i], own, out_dtype=out_dtype, path=paths[i])
+                    continue
+                columns = [[tensors[j] for j in members]]
+                results = program.many(batch)(columns, own, out_dtype=out_dtype, path=paths[i])
+            except Exception as error:
+                error.add_note(self._situation(run, tensors[i], i))
+                raise
+            for j, result in zip(members, results, strict=True):
+                outs[j] = result
+
+        slots = [list(out[1]) for out in outs]
+        for j, stage in enumerate(self.stages):
+            if stage.periodic is not None:
+                self._refresh(run, j, tensors, slots, shared, programs, batch)
+            trees = {name: run.treedef.unflatten([row[j][name] for row in slots]) for name in forms[j].slots}
+            count = books[0][1][j]
+            if run.guard is not None and count is not None:
+                count = run.guard.state(count, counts[j])
+            states[self.first + j] = forms[j].rebuild(mine[j], inner[j]._replace(**trees), count)
+        return run.after([out[0] for out in outs])
+
+    def _tensors(self, run: Run, states: Sequence[State]) -> tuple[list[Tensor], dict[str, Any]]:
+        """What belongs to each tensor, and what all share of the extra arguments that rules name."""
+        columns = [self._slots(run, stage, state) for stage, state in zip(self.stages, states, strict=True)]
+        own: dict[str, list[Any]] = {}
+        shared: dict[str, Any] = {}
+        for name in run.extra.keys() & self.asks:
+            leaves, treedef = jax.tree.flatten(run.extra[name], is_leaf=is_none)
+            if treedef == run.treedef and not jax.tree_util.treedef_is_leaf(treedef):
+                own[name] = leaves
+            else:
+                shared[name] = run.extra[name]
+        count = len(run.leaves)
+        # Each input of a call costs time to trace: what no rule names stays away.
+        params = run.beside if "param" in self.asks else [None] * count
+        keyed = "key" in self.asks
+        streams = [stream_of(path) for path in leaf_paths(run.given)] if keyed else [None] * count
+        slots = list(zip(*columns, strict=True))
+        rows_of_own = [{name: own[name][i] for name in own} for i in range(count)]
+        parts = zip(run.leaves, params, slots, rows_of_own, streams, strict=True)
+        return [Tensor(*part) for part in parts], shared
+
+    def _slots(self, run: Run, stage: LeafwiseStage, state: State) -> list[Slots]:
+        """The slots of one stage, for each leaf."""
+        holder = stage.form.inner(state)
+        columns = []
+        for name in stage.form.slots:
+            column = run.column(stage.name, getattr(holder, name), f"the state's {name}")
+            for i, (grad, slot) in enumerate(zip(run.leaves, column, strict=True)):
+                if grad is not None and slot is None:
+                    path = errors.path_of(run.given, i)
+                    raise ValueError(
+                        f"{stage.name}: {path}: there is an update, but the state was made without this param"
+                    )
+            columns.append(column)
+        if not columns:
+            return [{}] * len(run.leaves)
+        return [dict(zip(stage.form.slots, one, strict=True)) for one in zip(*columns, strict=True)]
+
+    def _calls(
+        self, run: Run, tensors: list[Tensor], batch: Batch, paths: Sequence[str | None], final: bool
+    ) -> Iterator[tuple[list[int], DType]]:
+        """The tensors that go into one call, with the dtype of what comes out."""
+        dtypes = [x if final or x is None else at_least_float32(x) for x in run.dtypes]
+        kinds = list(zip(run.which, dtypes, paths, strict=True))
+        for members in alike(tensors, kinds) if batch.joins else rows(run.leaves, kinds):
+            yield members, dtypes[members[0]]
+
+    def _refresh(
+        self,
+        run: Run,
+        j: int,
+        tensors: list[Tensor],
+        slots: list[list[Slots]],
+        shared: list[Shared],
+        programs: list[LeafwiseProgram],
+        batch: Batch,
+    ) -> None:
+        stage = self.stages[j]
+        assert stage.periodic is not None
+        names = stage.asks.refresh
+        old = [{name: row[j][name] for name in names} for row in slots]
+        parts = [x._replace(param=None, slots=part) for x, part in zip(tensors, old, strict=True)]
+        for members in alike(parts, list(run.which)):
+            which = run.which[members[0]]
+            new = programs[which].refresh(
+                [old[i] for i in members],
+                shared[which].numbers,
+                shared[which].steps[j],
+                stage=j,
+                every=stage.periodic.every,
+                spread=stage.periodic.spread,
+                batch=batch,
+            )
+            for i, own in zip(members, new, strict=True):
+                if run.guard is not None:
+                    own = run.guard.state(own, {name: tensors[i].slots[j][name] for name in names})
+                slots[i][j] = {**slots[i][j], **own}
+
+    def _situation(self, run: Run, tensor: Tensor, i: int) -> str:
+        """Where a rule failed, and the shapes that met there, for JAX's own errors name neither."""
+        held = (
+            f", {stage.name}'s {name} {x.shape}"
+            for stage, slots in zip(self.stages, tensor.slots, strict=True)
+            for name, x in slots.items()
+            if hasattr(x, "shape")
+        )
+        path = errors.path_of(run.given, i)
+        return f"while updating {path}: shapes: the update {tensor.grad.shape}{''.join(held)}"
+
+
+def alike(tensors: Sequence[Tensor], kinds: Sequence[Any]) -> list[list[int]]:
+    """The indices of tensors that can be stacked: of one kind, and of one shape and dtype throughout."""
+    groups: dict[Any, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        if tensor.grad is not None:
+            leaves, treedef = jax.tree.flatten(tensor)
+            groups.setdefault((kinds[i], treedef, *((jnp.shape(x), x.dtype) for x in leaves)), []).append(i)
+    return list(groups.values())
+
+
+def stream_of(path: str) -> Any:
+    """A number for a path: which random stream is its tensor's, whatever else there is."""
+    return np.uint32(zlib.crc32(path.encode()))

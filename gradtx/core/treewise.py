@@ -1,0 +1,224 @@
+"""Treewise transformations: formulas on the whole tree, and those that wrap other transformations."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, ParamSpec, overload
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.arrays import errors
+from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.signatures import Signature, signature
+from gradtx.arrays.types import Params, State, TransformInitFn, TransformUpdateFn, Updates
+from gradtx.core.layout import StateForm
+from gradtx.core.placement import Beginning
+from gradtx.core.program import incremented
+from gradtx.core.rule import Rule
+from gradtx.core.run import Run, Segment, match
+from gradtx.core.transformation import GradientTransformation, InnerStates, Stage
+from gradtx.values.factory import register
+from gradtx.values.value import Number
+
+P = ParamSpec("P")
+
+
+class Treewise(Stage):
+    """A primitive whose formula sees the whole tree, or that wraps another transformation."""
+
+    @cached_property
+    def rule(self) -> Rule:
+        """The two functions, with fixed numbers."""
+        with self.concretely():
+            return Rule(self.name, self.factory.run(self.arguments))
+
+    def _rule_at(self, count: Any) -> Rule:
+        """The two functions with the numbers in force at this count."""
+        return Rule(self.name, self.factory.run(self.numbers_at(count))) if self.schedules else self.rule
+
+    @cached_property
+    def asks(self) -> Signature:
+        """What its `update` asks for. The body is run for it; what schedules give is unknown then."""
+        found: list[Signature] = []
+
+        def look(*scheduled: Number) -> tuple[()]:
+            numbers = dict(zip(self.schedules, scheduled, strict=True))
+            found.append(Rule(self.name, self.factory.run({**self.arguments, **numbers})).asks)
+            return ()
+
+        if not self.schedules:
+            return self.rule.asks
+        jax.eval_shape(look, *[jax.ShapeDtypeStruct((), jnp.float32) for _ in self.schedules])
+        return found[0]
+
+    @cached_property
+    def form(self) -> StateForm:
+        cls, counts = self.options["state"], self.options["counts"]
+        counter = "count" if cls is not None and "count" in cls._fields and counts else ""
+        return StateForm(cls, counter, wrapped=bool(self.schedules) and not counter)
+
+    @cached_property
+    def needs(self) -> Mapping[str, str]:
+        own = {what: self.name for what in self.asks.required - {*self.asks.names[:2]}}
+        for inner in transformations_in(self.arguments):
+            own = {**inner.plan.needs, **own}
+        return own
+
+    def validate(self) -> None:
+        super().validate()
+        _ = self.asks  # runs the body: what is wrong with the arguments shows where they are given
+
+    def start(self, beginning: Beginning) -> State:
+        count = beginning.scalar(0, jnp.int32)
+
+        def make(params: Any) -> State:
+            return self._rule_at(jnp.zeros([], jnp.int32)).init(params)
+
+        return self.form.start(beginning.made(make, beginning.params), count)
+
+    def segment(self, first: int, variants: Sequence[Sequence[Any]]) -> Segment:
+        return TreewiseSegment(first, self)
+
+    def unpack(self, state: State) -> list[State]:
+        super().unpack(state)
+        for inner, whole in () if self.form.cls else self.inner_states(state).get("", ()):
+            inner.unpack(whole)
+        return [state]
+
+    def inner_states(self, state: State) -> InnerStates:
+        if self.options["inner_states"] is not None:
+            return self.options["inner_states"](self.arguments, state)
+        fields = {"inner_state", "inner_opt_state"}.intersection(getattr(state, "_fields", ()))
+        inner = self.arguments.get("inner")
+        return {} if inner is None else {field: [(inner, getattr(state, field))] for field in fields}
+
+    def advanced(self, run: Run, updates: Any, state: State) -> tuple[Any, State]:
+        """The updates after this stage, and its state."""
+        form, count = self.form, None
+        if self.schedules:
+            count = form.count(state)
+        rule, inner = self._rule_at(count), form.inner(state)
+        given = rule.asks.of_those(run.extra)
+        if rule.asks.positional > 2:
+            updates, new = rule.update(updates, inner, run.params, **given)
+        else:
+            updates, new = rule.update(updates, inner, **given)
+        if not form.wrapped:
+            return updates, new
+        (count,) = incremented([count])
+        return updates, form.rebuild(state, new, count)
+
+
+class TreewiseSegment:
+    """One treewise stage."""
+
+    def __init__(self, first: int, stage: Treewise):
+        self.first, self.stage = first, stage
+
+    def advance(self, run: Run, states: list[State], *, final: bool) -> Run:
+        """The run after this stage."""
+        del final
+        wide = [x if x is None else cast(x, at_least_float32(x.dtype)) for x in run.leaves]
+        incoming, name, state = run.treedef.unflatten(wide), self.stage.name, states[self.first]
+        updates, new = self.stage.advanced(run, incoming, state)
+        held = _held(name, state, new)
+        states[self.first] = held if run.guard is None else run.guard.state(held, state)
+        return run.after(match(name, run.treedef, incoming, updates, "what it returned"))
+
+
+def _held(name: str, old: State, new: State) -> State:
+    """The new state, in the structure, dtypes and weak types of the old."""
+    old_leaves, treedef = jax.tree.flatten(old)
+    try:
+        new_leaves = treedef.flatten_up_to(new)
+    except (ValueError, TypeError):
+        raise errors.another_structure(name, "the state", old, "the state after the update", new) from None
+    return treedef.unflatten(map(_as, new_leaves, old_leaves))
+
+
+def _as(new: Any, old: Any) -> Any:
+    return cast(jnp.asarray(new), old.dtype) if hasattr(old, "dtype") else new
+
+
+def transformations_in(x: Any) -> Iterator[GradientTransformation]:
+    """The transformations among arguments, also inside dicts and sequences."""
+    if isinstance(x, GradientTransformation):
+        yield x
+    elif isinstance(x, Mapping):
+        for child in x.values():
+            yield from transformations_in(child)
+    elif isinstance(x, list | tuple):
+        for child in x:
+            yield from transformations_in(child)
+
+
+@overload
+def treewise(body: Callable[P, Any], /) -> Callable[P, GradientTransformation]: ...
+@overload
+def treewise(
+    *,
+    state: type | None = ...,
+    counts: bool = ...,
+    name: str | None = ...,
+    kind: type[Treewise] = ...,
+    inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = ...,
+) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]: ...
+def treewise(
+    body: Callable[..., Any] | None = None,
+    /,
+    *,
+    state: type | None = None,
+    counts: bool = True,
+    name: str | None = None,
+    kind: type[Treewise] = Treewise,
+    inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = None,
+) -> Any:
+    """Make a factory of a formula on the whole tree.
+
+    The decorated function takes the numbers, choices and wrapped transformations and returns ``init,
+    update``: ``init(params)`` and ``update(updates, state, params, **extra)``. An ``update`` whose
+    ``params``, or any further argument, has no default is never called without it: the executor raises
+    the error that names the transformation. Updates arrive in at least float32; the state keeps the
+    structure and dtypes of `init`.
+
+    Args:
+        state: the named tuple of the state, for the check that a state is this transformation's own;
+            if it has a field ``count``, scheduled numbers are resolved at it, and `update` increments
+            it. Without, a scheduled number puts the state into a `ScheduledState`.
+        counts: whether a field ``count`` is the updates so far; in some of Optax's layouts it is not.
+        name: the name in `repr`, errors and states. Default: the function's.
+        kind: the class of the values. Default: `Treewise`.
+        inner_states: for a wrapper, how `state_dict` finds the wrapped states: ``f(arguments, state)``
+            gives ``{field: [(transformation, state)]}``; the field ``""`` is the whole state. Default:
+            an argument `inner` has its state in the field ``inner_state``.
+
+    Example:
+        >>> import gradtx, jax, jax.numpy as jnp
+        >>> @gradtx.treewise(state=gradtx.EmptyState)
+        ... def divide_by_leaves():
+        ...     def update(updates, state):
+        ...         n = len(jax.tree.leaves(updates))
+        ...         return jax.tree.map(lambda u: u / n, updates), state
+        ...     return gradtx.init_empty_state, update
+        >>> tx = divide_by_leaves()
+        >>> updates, _ = tx.update([jnp.array(2.0), jnp.array(4.0)], tx.init([0.0, 0.0]))
+        >>> print(updates[0], updates[1])
+        1.0 2.0
+    """
+    if body is not None:
+        return treewise()(body)
+    options = dict(state=state, counts=counts, inner_states=inner_states)
+    return lambda body: register(body, kind, name=name, **options)
+
+
+@treewise(name="GradientTransformation")
+def from_functions(init: TransformInitFn, update: TransformUpdateFn) -> Any:
+    asked = signature(update)
+
+    def call(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> Any:
+        return update(updates, state, params, **asked.of_those(extra))
+
+    return init, call
+
+
+GradientTransformation.adopted = staticmethod(from_functions)

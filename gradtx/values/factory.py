@@ -1,0 +1,333 @@
+"""Factories: functions whose calls are recorded as values."""
+
+import inspect
+import math
+import sys
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from gradtx.values.domains import OFF, DTypeMark, Interval, OffAtZeroMark, StaticMark
+from gradtx.values.value import (
+    LEAF,
+    Call,
+    Choice,
+    Number,
+    Part,
+    Value,
+    canonical,
+    is_concrete_scalar,
+    is_number,
+    split,
+    unflatten,
+)
+
+FACTORIES: dict[str, "Factory"] = {}
+"""Every factory by its registered name: what `from_config` may call."""
+
+POSITIONAL, REST, KEYWORDS = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.VAR_POSITIONAL,
+    inspect.Parameter.VAR_KEYWORD,
+)
+
+
+class Argument:
+    """One argument of a factory: what its annotation and its default say of it."""
+
+    def __init__(self, parameter: inspect.Parameter, body: Callable[..., Any]):
+        annotation = _resolved(parameter.annotation, body)
+        marks = tuple(_marks(annotation))
+        self.name, self.kind, self.default = parameter.name, parameter.kind, parameter.default
+        self.intervals = [mark for mark in marks if isinstance(mark, Interval)]
+        self.is_static, self.is_off_at_zero, self.is_dtype = (
+            any(isinstance(mark, kind) for mark in marks) for kind in (StaticMark, OffAtZeroMark, DTypeMark)
+        )
+        self.may_be_none = parameter.default is None or _admits_none(annotation)
+        unmarked = parameter.annotation in (inspect.Parameter.empty, float, int, "float", "int") and not marks
+        number = parameter.default is inspect.Parameter.empty or is_number(parameter.default)
+        single = self.kind not in (REST, KEYWORDS)
+        self.is_numeric = not self.is_static and single and (bool(self.intervals) or (unmarked and number))
+
+    def is_off(self, x: object) -> bool:
+        """Whether this argument, by being 0, leaves a part out."""
+        return self.is_off_at_zero and is_number(x) and x == 0
+
+    def split(self, maker: str, kind: type[Value], x: Any) -> tuple[list[Number], Part, Any]:
+        """The numbers in what was given, its structure, and the whole in canonical form; or an error."""
+        if type(x) is float and self.is_numeric and not self.is_off_at_zero:
+            if all(interval.holds(x) for interval in self.intervals):
+                return [x], LEAF, x
+        x = canonical(kind.adopt(x))
+        self._check(maker, x)
+        if self.is_off(x):
+            x = OFF
+        if x is OFF or (self.is_static and not callable(x)):
+            return [], Choice(x := _frozen(x)), x
+        return *split(x), x
+
+    def _check(self, maker: str, x: Any) -> None:
+        if self.is_static and isinstance(x, Tracer):
+            problem = "chooses structure and cannot be traced; pass a Python value"
+            raise TypeError(f"{maker}: {self.name} {problem}")
+        if self.is_dtype and not _is_inexact_dtype(x):
+            raise TypeError(
+                f"{maker}: {self.name} must be None or a dtype of real or complex numbers, such as "
+                f"'bfloat16', got {x!r}"
+            )
+        if x is None and self.may_be_none:
+            return
+        number = x.item() if is_concrete_scalar(x) else x
+        for interval in self.intervals:
+            if is_number(number):
+                if not interval.holds(number):
+                    raise ValueError(f"{maker}: {interval.error(self.name, number)}")
+            # vmap's in_axes, eval_shape and tree.map put other objects where numbers were.
+            elif not (callable(x) or hasattr(x, "shape")):
+                raise TypeError(f"{maker}: {self.name} must be a number or a schedule, got {x!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Factory:
+    """A function whose calls are recorded.
+
+    Attributes:
+        key: the registered name, unique: ``adamw``, or ``module.function`` outside gradtx.
+        name: the name that users know it by.
+        public: the function that users call; it records.
+        body: the function as it was written.
+        kind: the class of its values.
+        options: what the decorator was told, for the kind.
+    """
+
+    key: str
+    name: str
+    public: Callable[..., Any]
+    body: Callable[..., Any]
+    kind: type[Value]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature of the body."""
+        return inspect.signature(self.body)
+
+    @cached_property
+    def parameters(self) -> dict[str, Argument]:
+        """The arguments by name."""
+        return {p.name: Argument(p, self.body) for p in self.signature.parameters.values()}
+
+    @cached_property
+    def numeric(self) -> frozenset[str]:
+        """The arguments that are numbers, and so accept a schedule."""
+        return frozenset(name for name, p in self.parameters.items() if p.is_numeric)
+
+    @cached_property
+    def _defaults(self) -> dict[str, Any] | None:
+        """The arguments in order with their defaults, if all of them can be given by name."""
+        if any(p.kind in (POSITIONAL, REST, KEYWORDS) for p in self.parameters.values()):
+            return None
+        return {name: p.default for name, p in self.parameters.items()}
+
+    @cached_property
+    def _required(self) -> frozenset[str]:
+        return frozenset(name for name, p in self.parameters.items() if p.default is inspect.Parameter.empty)
+
+    @cached_property
+    def _positional(self) -> tuple[str, ...]:
+        keyword_only = inspect.Parameter.KEYWORD_ONLY
+        return tuple(name for name, p in self.parameters.items() if p.kind is not keyword_only)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The value of this call."""
+        defaults = self._defaults
+        # What `inspect` does for any signature takes as long as the rest of a recording.
+        if defaults is not None and len(args) <= len(self._positional) and kwargs.keys() <= defaults.keys():
+            given = dict(zip(self._positional, args, strict=False))
+            if given.keys().isdisjoint(kwargs) and self._required <= given.keys() | kwargs.keys():
+                return self.record({**defaults, **given, **kwargs})
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            unknown = [name for name in kwargs if name not in self.parameters]
+            problem = f"got an unexpected keyword argument {unknown[0]!r}" if unknown else error
+            known = ", ".join(self.parameters)
+            raise TypeError(f"{self.name}: {problem}; its arguments are: {known}") from None
+        bound.apply_defaults()
+        return self.record(bound.arguments)
+
+    def is_off(self, name: str, x: object) -> bool:
+        """Whether this argument, by being 0, leaves a part out."""
+        return self.parameters[name].is_off(x)
+
+    def record(self, arguments: Mapping[str, Any]) -> Any:
+        """The value of this call: arguments checked and in canonical form."""
+        parts, leaves, known = [], [], {}
+        for name, p in self.parameters.items():
+            numbers, part, known[name] = p.split(self.name, self.kind, arguments[name])
+            parts.append((name, part))
+            leaves.extend(numbers)
+        value = unflatten(Call(self, tuple(parts)), leaves)
+        value.__dict__["arguments"] = MappingProxyType(known)
+        value.validate()
+        return value
+
+    def run(self, arguments: Mapping[str, Any]) -> Any:
+        """What the body returns for these arguments."""
+        if self._defaults is not None:
+            return self.body(**arguments)
+        args, kwargs = self.by_position(arguments)
+        return self.body(*args, **kwargs)
+
+    def by_position(self, arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments by name as a call passes them: first those that have no name there."""
+        args: list[Any] = []
+        kwargs: dict[str, Any] = {}
+        # What stands before *args cannot be given by name if there are any.
+        many = any(p.kind is REST and arguments.get(name) for name, p in self.parameters.items())
+        by_place = (POSITIONAL, inspect.Parameter.POSITIONAL_OR_KEYWORD) if many else (POSITIONAL,)
+        for name, p in self.parameters.items():
+            if name not in arguments:
+                continue
+            if p.kind is REST:
+                args.extend(arguments[name])
+            elif p.kind is KEYWORDS:
+                kwargs.update(arguments[name])
+            elif p.kind in by_place:
+                args.append(arguments[name])
+            else:
+                kwargs[name] = arguments[name]
+        return args, kwargs
+
+    def named(self, changes: Mapping[str, Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments with some changed; those that have no name of their own are among the rest."""
+        unknown = changes.keys() - arguments.keys()
+        rest = next((name for name, p in self.parameters.items() if p.kind is KEYWORDS), None)
+        if not unknown:
+            return {**arguments, **changes}
+        if rest is None:
+            known = ", ".join(arguments)
+            raise TypeError(f"{self.name} has no argument {sorted(unknown)}; it has: {known}")
+        own = {name: x for name, x in changes.items() if name not in unknown}
+        return {**arguments, **own, rest: {**arguments[rest], **{name: changes[name] for name in unknown}}}
+
+    def show(self, arguments: Mapping[str, Any]) -> str:
+        """The call as source text."""
+        args, kwargs = self.by_position(arguments)
+        parts = [*map(show, args), *(f"{name}={show(x)}" for name, x in kwargs.items())]
+        return f"{self.name}({', '.join(parts)})"
+
+
+def _is_inexact_dtype(x: Any) -> bool:
+    try:
+        return x is None or jnp.issubdtype(jnp.dtype(x), jnp.inexact)
+    except TypeError:
+        return False
+
+
+def _frozen(x: Any) -> Any:
+    return tuple(map(_frozen, x)) if isinstance(x, list) else x
+
+
+def show(x: Any) -> str:
+    """Source text of an argument: what `repr` prints and `eval` reads."""
+    if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, Tracer):
+        return f"jax.numpy.array({np.asarray(x).tolist()}, dtype='{x.dtype}')"
+    if type(x) is dict:
+        return "{" + ", ".join(f"{key!r}: {show(child)}" for key, child in x.items()) + "}"
+    if type(x) is list:
+        return "[" + ", ".join(map(show, x)) + "]"
+    if type(x) is tuple:
+        return "(" + ", ".join(map(show, x)) + ("," if len(x) == 1 else "") + ")"
+    if inspect.isfunction(x) or inspect.isclass(x):
+        return x.__name__
+    if isinstance(x, float) and not math.isfinite(x):
+        return f"float('{x}')"
+    return repr(x)
+
+
+def _resolved(annotation: Any, body: Callable[..., Any]) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, body.__globals__)  # a stringised annotation of this very module
+    except Exception:  # noqa: BLE001  # whatever a name under TYPE_CHECKING raises: nothing is known then
+        return None
+
+
+def _marks(annotation: Any) -> Iterator[Any]:
+    yield from getattr(annotation, "__metadata__", ())
+    for inner in typing.get_args(annotation):
+        yield from _marks(inner)
+
+
+def _admits_none(annotation: Any) -> bool:
+    return annotation in (None, type(None)) or any(map(_admits_none, typing.get_args(annotation)))
+
+
+def factory_of(function: object) -> Factory:
+    """The factory behind a public function such as ``adamw``."""
+    factory = getattr(function, "factory", None)
+    if not isinstance(factory, Factory):
+        raise TypeError(
+            f"{function!r} is not a gradtx factory; decorate it with leafwise, treewise or recipe"
+        )
+    return factory
+
+
+def register(
+    body: Callable[..., Any],
+    kind: type[Value],
+    *,
+    name: str | None = None,
+    **options: Any,
+) -> Callable[..., Any]:
+    """The public function that records calls of `body` as values of `kind`.
+
+    Args:
+        body: the function as it was written.
+        kind: the class of the values.
+        name: the name in `repr`, configs, errors and states. Default: the function's, after the
+            ``__namespace__`` of the nearest package above it that has one.
+        **options: what the kind's decorator was told.
+
+    Raises:
+        TypeError: for what is no function with a name.
+    """
+    if not (callable(body) and hasattr(body, "__qualname__")):
+        raise TypeError(
+            f"a factory is made of a function with a name, got {type(body).__name__}: {body!r}; "
+            "write one with def"
+        )
+
+    def public(*args: Any, **kwargs: Any) -> Any:
+        return factory(*args, **kwargs)
+
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        setattr(public, attribute, getattr(body, attribute))
+    public.__wrapped__ = body  # type: ignore[attr-defined]  # functions take attributes; inspect reads this one
+    registered, shown = _names(body)
+    factory = Factory(name or registered, name or shown, public, body, kind, options)
+    public.factory = factory  # type: ignore[attr-defined]  # as above: how a function leads to its factory
+    FACTORIES[factory.key] = factory
+    return public
+
+
+def _names(body: Callable[..., Any]) -> tuple[str, str]:
+    """The names of a function in configs and in `repr`, where its decorator was told none."""
+    package = module = body.__module__ or "__main__"  # code run by exec has none
+    while package:
+        namespace = getattr(sys.modules.get(package), "__namespace__", None)
+        if namespace is not None:
+            name = f"{namespace}.{body.__name__}" if namespace else body.__name__
+            return name, name
+        package = package.rpartition(".")[0]
+    return f"{module}.{body.__qualname__}", body.__name__

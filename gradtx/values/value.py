@@ -1,0 +1,336 @@
+"""A value: a call that remembers which factory made it, and with which arguments.
+
+``adamw(1e-3)`` does not close over 1e-3. It is recorded: the result knows the factory ``adamw`` and
+every argument, and from these two follow its ``repr``, ``==``, ``hash``, pickle, ``replace`` and its
+pytree. **Numbers and arrays are the leaves; choices (flags, modes, dtypes, functions, ``None``,
+strings) are the structure; nested values are children.** So a value passes through ``jit``, ``vmap``
+and ``grad`` like any other data, and only a changed choice makes another program.
+
+A Python or NumPy number is recorded as a Python number, and stays one until a transformation of JAX
+traces it. An array is recorded as an array, also one without axes: who gives an array means a number
+that may change, and whatever tells arrays from constants (``eqx.filter_jit``) finds it.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Protocol, Self, TypeAlias, TypeGuard, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+Number: TypeAlias = Any
+"""A leaf of a value: a Python number, an array, or what JAX puts in their place."""
+
+
+class Maker(Protocol):
+    """What a value asks of the factory that made it; see :mod:`gradtx.values.factory`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def body(self) -> Callable[..., Any]: ...
+    @property
+    def public(self) -> Callable[..., "Value"]: ...
+    @property
+    def kind(self) -> "type[Value]": ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
+    def numeric(self) -> frozenset[str]: ...
+    def is_off(self, name: str, x: object) -> bool: ...
+    def record(self, arguments: Mapping[str, Any]) -> Any: ...
+    def run(self, arguments: Mapping[str, Any]) -> Any: ...
+    def named(self, changes: Mapping[str, Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def show(self, arguments: Mapping[str, Any]) -> str: ...
+
+
+class Value:
+    """A recorded call, immutable; see the module's docstring."""
+
+    _call: "Call"
+    _leaves: tuple[Number, ...]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        jax.tree_util.register_pytree_with_keys(
+            cls, _flatten_with_keys, unflatten, lambda value: (value._leaves, value._call)
+        )
+
+    @staticmethod
+    def adopt(argument: Any) -> Any:
+        """An argument as this kind records it; a kind may take in objects of other libraries."""
+        return argument
+
+    def validate(self) -> None:
+        """Raise if the arguments, each in its domain, do not fit together."""
+
+    @property
+    def factory(self) -> Maker:
+        """The factory that made this value."""
+        return self._call.factory
+
+    @cached_property
+    def arguments(self) -> Mapping[str, Any]:
+        """Every argument by name, defaults included."""
+        leaves = iter(self._leaves)
+        return MappingProxyType({name: join(part, leaves) for name, part in self._call.arguments})
+
+    @cached_property
+    def schedules(self) -> Mapping[str, Callable[[Any], Any]]:
+        """The numeric arguments that are schedules."""
+        numeric = self.factory.numeric
+        return {name: x for name, x in self.arguments.items() if name in numeric and callable(x)}
+
+    def numbers_at(self, count: Any) -> Mapping[str, Any]:
+        """The arguments, with every schedule resolved at this count."""
+        return {**self.arguments, **{name: schedule(count) for name, schedule in self.schedules.items()}}
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether one of its numbers is a tracer."""
+        return any(isinstance(leaf, Tracer) for leaf in self._leaves)
+
+    def replace(self, **changes: Any) -> Self:
+        """The same call with some arguments changed: ``tx.replace(learning_rate=3e-4)``."""
+        return self.factory.record(self.factory.named(changes, self.arguments))
+
+    def with_numbers(self, numbers: Mapping[str, Number]) -> Self:
+        """The same call with single numbers in place of these arguments, unchecked."""
+        rest = iter(self._leaves)
+        parts: list[tuple[str, Part]] = []
+        leaves: list[Number] = []
+        for name, part in self._call.arguments:
+            own = [next(rest) for _ in _paths(part, name)]
+            parts.append((name, LEAF if name in numbers else part))
+            leaves += [numbers[name]] if name in numbers else own
+        return unflatten(Call(self.factory, tuple(parts)), leaves)
+
+    def __repr__(self) -> str:
+        return self.factory.show(self.arguments)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Value) and self._call == other._call and self._keys == other._keys
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _keys(self) -> tuple[Hashable, ...]:
+        return tuple(map(key_of, self._leaves))
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self._call, self._keys))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        made = self.factory.name
+        raise AttributeError(f"{made}(...) is immutable; make a changed copy: .replace({name}=...)")
+
+    def __reduce__(self) -> tuple[Callable[..., "Value"], tuple[Any, ...]]:
+        return _rebuild, (self.factory.public, dict(self.arguments))
+
+
+def _rebuild(public: Any, arguments: dict[str, Any]) -> Value:
+    return public.factory.record(arguments)
+
+
+def _flatten_with_keys(value: Value) -> tuple[tuple[tuple[Any, Number], ...], "Call"]:
+    keys = value._call.keys
+    return tuple(zip(keys, value._leaves, strict=True)), value._call
+
+
+def unflatten(call: "Call", leaves: Iterable[Number]) -> Any:
+    """The value of this call with these numbers, unchecked: what jax does inside its transformations."""
+    value = object.__new__(call.factory.kind)
+    value.__dict__.update(_call=call, _leaves=tuple(leaves))
+    return value
+
+
+def key_of(leaf: Number) -> Hashable:
+    """What a number is compared by: it tells 2 from 2.0 and 0.0 from −0.0, and finds NaN equal to NaN."""
+    if isinstance(leaf, Tracer):
+        return id(leaf)
+    if isinstance(leaf, jax.Array | np.ndarray):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        host = np.asarray(jax.random.key_data(cast(jax.Array, leaf)) if is_key else leaf)
+        return str(leaf.dtype), host.shape, host.tobytes()
+    if isinstance(leaf, int | float | complex):
+        return type(leaf), repr(leaf)
+    try:
+        hash(leaf)
+    except TypeError:
+        return id(leaf)
+    return leaf
+
+
+# --- splitting arguments into numbers and structure -------------------------------------------------
+
+
+class Part:
+    """How one argument is put together again from its numbers."""
+
+
+@dataclass(frozen=True)
+class Leaf(Part):
+    """A number or an array."""
+
+
+LEAF = Leaf()
+
+
+class Choice(Part):
+    """Anything that is not a number: it is compared, never traced; by identity if it has no hash."""
+
+    def __init__(self, value: object):
+        self._value, self._hash = value, hash(value) if _hashable(value) else id(value)
+
+    @property
+    def value(self) -> object:
+        """What was chosen."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Choice):
+            return False
+        a, b = self.value, other.value
+        return a is b or (type(a) is type(b) and _hashable(a) and bool(a == b))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+@dataclass(frozen=True)
+class Node(Part):
+    """A container: a dict (in the order it was written: first match wins), a sequence, or a pytree."""
+
+    kind: Any
+    keys: tuple[Any, ...]
+    parts: tuple[Part, ...]
+
+
+class Call(Part):
+    """A recorded call without its numbers: the treedef of a value."""
+
+    def __init__(self, factory: Maker, arguments: tuple[tuple[str, Part], ...]):
+        self._factory, self.arguments = factory, arguments
+
+    @property
+    def factory(self) -> Maker:
+        """The factory that was called."""
+        return self._factory
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        same = isinstance(other, Call) and self.factory is other.factory
+        return same and hash(self) == hash(other) and self.arguments == other.arguments
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((id(self.factory), self.arguments))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def keys(self) -> list[jax.tree_util.GetAttrKey]:
+        """One pytree key per number: the name of the argument that holds it."""
+        return [
+            jax.tree_util.GetAttrKey(path) for name, part in self.arguments for path in _paths(part, name)
+        ]
+
+
+def _paths(part: Part, name: str) -> Iterator[str]:
+    match part:
+        case Leaf():
+            yield name
+        case Node():
+            for key, child in zip(part.keys, part.parts, strict=True):
+                yield from _paths(child, f"{name}[{key!r}]")
+        case Call():
+            for inner, child in part.arguments:
+                yield from _paths(child, f"{name}.{inner}")
+
+
+def split(x: Any) -> tuple[list[Number], Part]:
+    """The numbers in an argument, and everything else about it."""
+    if isinstance(x, Value):
+        return list(x._leaves), x._call
+    if is_number(x) or isinstance(x, jax.Array | np.ndarray):
+        return [x], LEAF
+    if type(x) is dict:
+        return _split_node(dict, tuple(x), x.values())
+    if type(x) in (list, tuple):
+        return _split_node(type(x), tuple(range(len(x))), x)
+    leaves, treedef = jax.tree.flatten(x)
+    if jax.tree_util.treedef_is_leaf(treedef) or not leaves:
+        return [], Choice(x)
+    return _split_node(treedef, tuple(range(len(leaves))), leaves)
+
+
+def _split_node(kind: Any, keys: tuple[Any, ...], children: Iterable[Any]) -> tuple[list[Number], Part]:
+    pairs = [split(child) for child in children]
+    leaves = [leaf for numbers, _ in pairs for leaf in numbers]
+    return leaves, Node(kind, keys, tuple(part for _, part in pairs))
+
+
+def join(part: Part, leaves: Iterator[Number]) -> Any:
+    """The argument that `split` took apart."""
+    match part:
+        case Leaf():
+            return next(leaves)
+        case Choice():
+            return part.value
+        case Call():
+            return unflatten(part, [next(leaves) for _ in part.keys])
+        case Node():
+            children = [join(child, leaves) for child in part.parts]
+            if part.kind is dict:
+                return dict(zip(part.keys, children, strict=True))
+            if part.kind is list or part.kind is tuple:  # by identity: a treedef is not compared with a type
+                return part.kind(children)
+            return jax.tree.unflatten(part.kind, children)
+    raise TypeError(f"not a part of a recorded call: {part!r}")
+
+
+def is_number(x: object) -> TypeGuard[int | float | complex]:
+    """Whether x is a Python or NumPy number (a bool is a choice, not a number)."""
+    return isinstance(x, int | float | complex | np.number) and not isinstance(x, bool)
+
+
+def is_concrete_scalar(x: object) -> TypeGuard[jax.Array | np.ndarray]:
+    """Whether x is an array without axes whose number can be read now."""
+    if isinstance(x, np.ndarray):
+        return x.ndim == 0
+    if not isinstance(x, jax.Array) or isinstance(x, Tracer) or x.ndim:
+        return False
+    return not jnp.issubdtype(x.dtype, jax.dtypes.prng_key) and x.is_fully_addressable
+
+
+def canonical(x: Any) -> Any:
+    """The form in which an argument is recorded: Python numbers, and dtypes by name."""
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, np.dtype) or (isinstance(x, type) and hasattr(x, "dtype")):
+        return jnp.dtype(x).name
+    if isinstance(x, type) and issubclass(x, np.generic):
+        return np.dtype(x).name
+    if type(x) is dict:
+        return {canonical(key): canonical(child) for key, child in x.items()}
+    if type(x) is list:
+        return [canonical(child) for child in x]
+    return tuple(canonical(child) for child in x) if type(x) is tuple else x
+
+
+def _hashable(x: object) -> bool:
+    try:
+        hash(x)
+    except TypeError:
+        return False
+    return True
