@@ -30,7 +30,7 @@ def loss(model) -> jax.Array:
 
 OPTIMIZERS = {
     "adamw": lambda: gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(1e-2)),
-    "array numbers": lambda: gradtx.adamw(jnp.asarray(1e-2), b1=jnp.float32(0.8)),
+    "array numbers": lambda: gradtx.adamw(jnp.asarray(1e-2), b1=jnp.float32(0.8)).replace(),
     "numbers from jit": lambda: jax.jit(lambda tx: tx)(gradtx.adamw(1e-2)).replace(),
     "scheduled": lambda: gradtx.adamw(
         gradtx.linear_schedule(1e-2, 0.0, 10), weight_decay=gradtx.constant_schedule(0.1)

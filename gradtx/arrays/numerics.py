@@ -225,8 +225,9 @@ def owned(x: Any, dtype: Any = None) -> Array:
     JAX may read a NumPy array later than it is called, and PyTorch changes in place what NumPy has a view
     of: so what is not of JAX is copied on the host first.
     """
-    x = x if isinstance(x, jax.Array) else np.array(x)
-    return jnp.array(x, dtype=jnp.result_type(x) if dtype is None else dtype, copy=True)
+    if not isinstance(x, jax.Array):
+        return jnp.asarray(np.array(x, dtype))
+    return jnp.array(x, dtype=x.dtype if dtype is None else dtype, copy=True)
 
 
 def safe_increment(count: Array) -> Array:

@@ -146,7 +146,11 @@ class Leafwise(Stage):
         program = alone.program(unknown)[0]
         numbers = [] if beginning.is_abstract else alone.numbers_at([count], unknown)
         seed, asks = self.arguments.get("seed"), self.asks.init
-        paths = leaf_paths(beginning.params) if asks & {"key", "path"} else [""] * len(beginning.leaves)
+        paths = (
+            leaf_paths(beginning.params)
+            if {"key", "path"}.intersection(asks)
+            else [""] * len(beginning.leaves)
+        )
 
         def made(i: int, param: Any) -> Slots:
             if param is None:

@@ -2,10 +2,9 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from typing import Any
 
-from gradtx.arrays.signatures import Signature, signature
+from gradtx.arrays.signatures import signature
 from gradtx.arrays.types import Array
 from gradtx.core.layout import Slots
 
@@ -20,19 +19,20 @@ class Rule:
                 f"{name}: its function must return init, update (or update alone; or init, update, refresh), "
                 f"got {functions!r}"
             )
-        self.init: Any = found[0]
+        self.init: Callable[..., Any] | None = found[0]
         self.update: Callable[..., Any] = found[1]
-        self.refresh: Any = found[2] if len(found) == 3 else None
+        self.refresh: Callable[..., Any] | None = found[2] if len(found) == 3 else None
+        self.asks = signature(self.update)
 
-    @cached_property
-    def asks(self) -> Signature:
-        """The arguments of `update`."""
-        return signature(self.update)
-
-    @cached_property
-    def init_asks(self) -> frozenset[str]:
+    @property
+    def init_asks(self) -> tuple[str, ...]:
         """The arguments of `init` after the first."""
-        return frozenset(signature(self.init).names[1:]) if self.init else frozenset()
+        return signature(self.init).names[1:] if self.init else ()
+
+    @property
+    def refresh_asks(self) -> tuple[str, ...]:
+        """The slots that `refresh` names: those that it reads or changes."""
+        return signature(self.refresh).names if self.refresh else ()
 
     def init_with(self, name: str, named: Mapping[str, Any]) -> Callable[[Array], Slots]:
         """`init` as a function of the param alone; without one there are no slots."""
@@ -44,11 +44,6 @@ class Rule:
             return made
 
         return init
-
-    @cached_property
-    def refresh_asks(self) -> tuple[str, ...]:
-        """The slots that `refresh` names: those that it reads or changes."""
-        return signature(self.refresh).names if self.refresh else ()
 
 
 def slots_made(stage: str, made: Slots, slots: Iterable[str]) -> None:

@@ -27,7 +27,7 @@ class Asks(NamedTuple):
     """What a rule asks for: `update`, and by name beside the param `init`; the slots that `refresh` names."""
 
     update: Signature
-    init: frozenset[str]
+    init: tuple[str, ...]
     refresh: tuple[str, ...]
 
 

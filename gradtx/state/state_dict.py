@@ -8,11 +8,12 @@ what is wrapped around it. A repeated primitive gets a suffix: ``trace``, ``trac
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gradtx.arrays.numerics import owned
 from gradtx.arrays.select import path_string
@@ -56,28 +57,26 @@ def load_state_dict(
     """
     leaves, treedef = jax.tree.flatten(state)
     names = _names(tx, state)
-    report = _report(names, leaves, flat)
+    fits = [_fits(flat.get(name), leaf) for name, leaf in zip(names, leaves, strict=True)]
+    report = _report(names, leaves, flat, fits)
     if report and strict:
         raise ValueError(f"load_state_dict: this is not a state of {tx!r}, nothing was loaded\n{report}")
     if report:
         warnings.warn(f"load_state_dict: not everything was loaded\n{report}", stacklevel=2)
-    loaded = [
-        _load(flat[name], leaf) if _fits(flat.get(name), leaf) else leaf
-        for name, leaf in zip(names, leaves, strict=True)
-    ]
-    return treedef.unflatten(loaded)
+    both = zip(names, leaves, fits, strict=True)
+    return treedef.unflatten([_load(flat[name], leaf) if fit else leaf for name, leaf, fit in both])
 
 
-def _report(names: list[str], leaves: list[Any], flat: Mapping[str, Any]) -> str:
-    rows = {"missing": [], "unexpected": sorted(flat.keys() - set(names)), "of another shape or kind": []}
-    for name, leaf in zip(names, leaves, strict=True):
+def _report(names: list[str], leaves: list[Any], flat: Mapping[str, Any], fits: list[bool]) -> str:
+    found = {"missing": [], "unexpected": sorted(flat.keys() - set(names)), "of another shape or kind": []}
+    for name, leaf, fit in zip(names, leaves, fits, strict=True):
         if name not in flat:
-            rows["missing"].append(name)
-        elif not _fits(flat[name], leaf):
-            rows["of another shape or kind"].append(
+            found["missing"].append(name)
+        elif not fit:
+            found["of another shape or kind"].append(
                 f"{name}: {_shown(flat[name])}, the state has {_shown(leaf)}"
             )
-    return "\n".join(f"  {what}: {', '.join(found)}" for what, found in rows.items() if found)
+    return "\n".join(f"  {what}: {', '.join(entries)}" for what, entries in found.items() if entries)
 
 
 def _shown(x: Any) -> str:
@@ -88,9 +87,13 @@ def _fits(x: Any, leaf: Any) -> bool:
     if x is None or jnp.shape(x) != jnp.shape(leaf):
         return False
     # A change of precision is a cast; a change of kind (real, complex, integer, bool, key) is a mistake.
-    given, wanted = jnp.result_type(x), leaf.dtype
+    return _kind(x.dtype if hasattr(x, "dtype") else jnp.result_type(x)) == _kind(leaf.dtype)
+
+
+@cache
+def _kind(dtype: Any) -> list[bool]:
     kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating, jax.dtypes.prng_key)
-    return all(jnp.issubdtype(given, kind) == jnp.issubdtype(wanted, kind) for kind in kinds)
+    return [jnp.issubdtype(dtype, kind) for kind in kinds]
 
 
 def _load(x: Any, leaf: Any) -> Array:
@@ -106,8 +109,16 @@ def _names(tx: GradientTransformation, state: State) -> list[str]:
     """The name of every leaf of the state, in the order of its leaves."""
     treedef = jax.tree.structure(state)
     # A walk over the places of the leaves: its order is the chain's, and that of a dict another.
-    places = treedef.unflatten(map(np.asarray, range(treedef.num_leaves)))
-    return [name for _, name in sorted((int(place), name) for name, place in _walk(tx, places, Counter()))]
+    places = treedef.unflatten(map(_Place, range(treedef.num_leaves)))
+    return [name for _, name in sorted((place.index, name) for name, place in _walk(tx, places, Counter()))]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Stands for a leaf of a state, also where that is a number."""
+
+    index: int
+    shape = ()
 
 
 def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Iterator[tuple[str, Any]]:

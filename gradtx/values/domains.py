@@ -1,8 +1,8 @@
 """Domains: what the annotations of a factory's arguments say of them, and are checked against."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
@@ -26,13 +26,23 @@ class Interval(NamedTuple):
     complaint: str = ""
     whole: bool = False
 
+    @property
+    def closed_bounds(self) -> tuple[float, float]:
+        """The least and the largest float in it; none lies between them if only whole numbers lie in it."""
+        low, high = map(float, self.text[1:-1].split(","))
+        if self.whole:
+            return math.inf, -math.inf
+        return (
+            math.nextafter(low, math.inf) if self.text[0] == "(" else low,
+            math.nextafter(high, -math.inf) if self.text[-1] == ")" else high,
+        )
+
     def holds(self, number: object) -> bool:
         """Whether a number lies in it."""
         if not isinstance(number, int if self.whole else int | float):
             return False
-        low, high = _bounds(self.text)
-        above = number > low if self.text[0] == "(" else number >= low
-        return above and (number < high if self.text[-1] == ")" else number <= high)
+        low, high = self._replace(whole=False).closed_bounds
+        return low <= number <= high
 
     def error(self, name: str, number: object) -> str:
         """What is said of a number outside, given as the argument of this name."""
@@ -41,12 +51,6 @@ class Interval(NamedTuple):
         if self.complaint:
             return f"{self.complaint.format(number)}; {name} must lie in {self.text}"
         return f"{name} must lie in {self.text}, got {number!r}"
-
-
-@cache
-def _bounds(text: str) -> tuple[float, float]:
-    low, high = map(float, text[1:-1].split(","))
-    return low, high
 
 
 # Dataclasses, for these must differ: of two equal annotations `typing` may hand out one for both.

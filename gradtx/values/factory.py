@@ -27,7 +27,6 @@ from gradtx.values.value import (
     is_concrete_scalar,
     is_number,
     split,
-    unflatten,
 )
 
 FACTORIES: dict[str, "Factory"] = {}
@@ -43,9 +42,10 @@ POSITIONAL, REST, KEYWORDS = (
 class Argument:
     """One argument of a factory: what its annotation and its default say of it."""
 
-    def __init__(self, parameter: inspect.Parameter, body: Callable[..., Any]):
+    def __init__(self, maker: str, kind: type[Value], parameter: inspect.Parameter, body: Callable[..., Any]):
         annotation = _resolved(parameter.annotation, body)
         marks = tuple(_marks(annotation))
+        self.maker, self.adopt = maker, kind.adopt
         self.name, self.kind, self.default = parameter.name, parameter.kind, parameter.default
         self.intervals = [mark for mark in marks if isinstance(mark, Interval)]
         self.is_static, self.is_off_at_zero, self.is_dtype = (
@@ -56,25 +56,30 @@ class Argument:
         number = parameter.default is inspect.Parameter.empty or is_number(parameter.default)
         single = self.kind not in (REST, KEYWORDS)
         self.is_numeric = not self.is_static and single and (bool(self.intervals) or (unmarked and number))
+        bounds = [interval.closed_bounds for interval in self.intervals] or [(-math.inf, math.inf)]
+        self.low, self.high = max(low for low, _ in bounds), min(high for _, high in bounds)
 
     def is_off(self, x: object) -> bool:
         """Whether this argument, by being 0, leaves a part out."""
         return self.is_off_at_zero and is_number(x) and x == 0
 
-    def split(self, maker: str, kind: type[Value], x: Any) -> tuple[list[Number], Part, Any]:
+    @cached_property
+    def of_default(self) -> tuple[list[Number], Part, Any]:
+        """What `split` makes of the default."""
+        return self.split(self.default)
+
+    def split(self, x: Any) -> tuple[list[Number], Part, Any]:
         """The numbers in what was given, its structure, and the whole in canonical form; or an error."""
-        if type(x) is float and self.is_numeric and not self.is_off_at_zero:
-            if all(interval.holds(x) for interval in self.intervals):
-                return [x], LEAF, x
-        x = canonical(kind.adopt(x))
-        self._check(maker, x)
+        x = canonical(self.adopt(x))
+        self._check(x)
         if self.is_off(x):
             x = OFF
         if x is OFF or (self.is_static and not callable(x)):
             return [], Choice(x := _frozen(x)), x
         return *split(x), x
 
-    def _check(self, maker: str, x: Any) -> None:
+    def _check(self, x: Any) -> None:
+        maker = self.maker
         if self.is_static and isinstance(x, Tracer):
             problem = "chooses structure and cannot be traced; pass a Python value"
             raise TypeError(f"{maker}: {self.name} {problem}")
@@ -123,7 +128,9 @@ class Factory:
     @cached_property
     def parameters(self) -> dict[str, Argument]:
         """The arguments by name."""
-        return {p.name: Argument(p, self.body) for p in self.signature.parameters.values()}
+        return {
+            p.name: Argument(self.name, self.kind, p, self.body) for p in self.signature.parameters.values()
+        }
 
     @cached_property
     def numeric(self) -> frozenset[str]:
@@ -136,6 +143,12 @@ class Factory:
         if any(p.kind in (POSITIONAL, REST, KEYWORDS) for p in self.parameters.values()):
             return None
         return {name: p.default for name, p in self.parameters.items()}
+
+    @cached_property
+    def _rest(self) -> str | None:
+        """The name of ``*args``, if there is no other argument."""
+        several = [name for name, p in self.parameters.items() if p.kind is REST]
+        return several[0] if len(several) == len(self.parameters) else None
 
     @cached_property
     def _required(self) -> frozenset[str]:
@@ -154,6 +167,8 @@ class Factory:
             given = dict(zip(self._positional, args, strict=False))
             if given.keys().isdisjoint(kwargs) and self._required <= given.keys() | kwargs.keys():
                 return self.record({**defaults, **given, **kwargs})
+        if self._rest is not None and not kwargs:
+            return self.record({self._rest: args})
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -170,13 +185,30 @@ class Factory:
 
     def record(self, arguments: Mapping[str, Any]) -> Any:
         """The value of this call: arguments checked and in canonical form."""
-        parts, leaves, known = [], [], {}
+        parts: list[tuple[str, Part]] = []
+        leaves: list[Number] = []
+        known: dict[str, Any] = {}
+        schedules: dict[str, Callable[[Any], Any]] = {}
         for name, p in self.parameters.items():
-            numbers, part, known[name] = p.split(self.name, self.kind, arguments[name])
+            x = arguments[name]
+            if x is p.default:
+                numbers, part, x = p.of_default
+            elif type(x) is float and p.is_numeric and p.low <= x <= p.high and (x or not p.is_off_at_zero):
+                numbers, part = (x,), LEAF  # what most are, without the way through `split`
+            else:
+                numbers, part, x = p.split(x)
+                if p.is_numeric and callable(x):
+                    schedules[name] = x
+            known[name] = x
             parts.append((name, part))
             leaves.extend(numbers)
-        value = unflatten(Call(self, tuple(parts)), leaves)
-        value.__dict__["arguments"] = MappingProxyType(known)
+        value = object.__new__(self.kind)
+        value.__dict__.update(
+            _call=Call(self, tuple(parts)),
+            _leaves=tuple(leaves),
+            arguments=MappingProxyType(known),
+            schedules=schedules,
+        )
         value.validate()
         return value
 

@@ -95,7 +95,14 @@ class Value:
         return any(isinstance(leaf, Tracer) for leaf in self._leaves)
 
     def replace(self, **changes: Any) -> Self:
-        """The same call with some arguments changed: ``tx.replace(learning_rate=3e-4)``."""
+        """The same call with some arguments changed: ``tx.replace(learning_rate=3e-4)``.
+
+        Without changes, numbers that are arrays without axes become Python numbers, and so constants: for
+        what takes no arrays, such as `flax.nnx.Optimizer`, and for what a jitted function returned.
+        """
+        if not changes:
+            leaves = [x.item() if is_concrete_scalar(x) else x for x in self._leaves]
+            changes = dict(unflatten(self._call, leaves).arguments)
         return self.factory.record(self.factory.named(changes, self.arguments))
 
     def with_numbers(self, numbers: Mapping[str, Number]) -> Self:
