@@ -19,7 +19,7 @@ NEWEST_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.13 python3.14 \
 	$$p -c 'import sys; print("%d.%03d" % sys.version_info[:2], sys.executable)' 2>/dev/null; done \
 	| sort | tail -n 1 | cut -d " " -f 2-)
 
-.PHONY: help demo test test-extra check lint bench parity docs examples dist test-oldest test-newest clean
+.PHONY: help demo test test-extra check lint bench counts parity docs examples dist test-oldest test-newest clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -32,6 +32,7 @@ help:
 	@echo "make examples     every example, at reduced size"
 	@echo "make docs         the documentation, into build/site"
 	@echo "make bench        the benchmarks; see benchmarks/README.md"
+	@echo "make counts       what can be counted of an update, beside benchmarks/results/counts.json; ARGS=--write"
 	@echo "make parity       every public name of Optax beside what is here, into docs/optax_names.md"
 	@echo "make dist         sdist and wheel, and a check of the wheel with jax alone"
 	@echo "make test-oldest  the tests with jax $(OLDEST_JAX)"
@@ -69,6 +70,9 @@ examples: $(VENV)/with-test
 
 bench: $(VENV)/with-bench
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+counts: $(VENV)/with-bench
+	$(VENV)/bin/python benchmarks/counts.py $(ARGS)
 
 parity: $(VENV)/with-bench
 	$(VENV)/bin/python benchmarks/optax_names.py --out docs/optax_names.md
