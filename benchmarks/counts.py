@@ -1,10 +1,10 @@
-"""What can be counted of an update, where timings scatter: the same versions give the same numbers on any machine.
+"""What can be counted of an update, where timings scatter: one version gives the same numbers anywhere.
 
     python benchmarks/counts.py [--write]
 
-compares the present tree with benchmarks/results/counts.json, or writes that file anew. It exits with 1 where a
-number differs, whether it grew or shrank: a change that means to change it writes the file. With other versions of
-JAX or Python than the file was written with it compares nothing, and says so.
+compares the present tree with benchmarks/results/counts.json, or writes that file anew. It exits with 1
+where a number differs, whether it grew or shrank: a change that means to change it writes the file. With
+other versions of JAX or Python than those of the file it compares nothing, and says so.
 """
 
 import json
@@ -66,8 +66,9 @@ def counts(name: str) -> dict[str, float]:
 
     jax.clear_caches()
     state, compilations = tx.init(params), Compilations()
-    eager = [compilations.during(lambda: jax.block_until_ready(tx.update(grads, state, params))) for _ in "12"]
-    calls = python_calls(lambda: tx.update(grads, state, params))
+    update = lambda: jax.block_until_ready(tx.update(grads, state, params))  # noqa: E731
+    eager, again = compilations.during(update), compilations.during(update)
+    calls = python_calls(update)
     traced = python_calls(lambda: jax.make_jaxpr(tx.update)(grads, state, params))
     jitted = jax.jit(step)
     first = compilations.during(lambda: jax.block_until_ready(jitted(params, state, grads)))
@@ -78,8 +79,8 @@ def counts(name: str) -> dict[str, float]:
         "equations per tensor": equations(jax.make_jaxpr(step)(params, state, grads).jaxpr) / tensors,
         "bytes accessed": cost["bytes accessed"],
         "flops": cost["flops"],
-        "compilations, eager": eager[0],
-        "again": eager[1],
+        "compilations, eager": eager,
+        "again": again,
         "compilations, jitted": first,
         "jitted again": second,
         "Python calls per tensor, eager": calls / tensors,
