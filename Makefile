@@ -19,7 +19,7 @@ NEWEST_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.13 python3.14 \
 	$$p -c 'import sys; print("%d.%03d" % sys.version_info[:2], sys.executable)' 2>/dev/null; done \
 	| sort | tail -n 1 | cut -d " " -f 2-)
 
-.PHONY: help demo test test-extra lint bench parity docs examples dist test-oldest test-newest clean
+.PHONY: help demo test test-extra check lint bench counts parity docs examples dist test-oldest test-newest clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -27,10 +27,12 @@ help:
 	@echo "make demo         train a small network on images of digits"
 	@echo "make test         the tests"
 	@echo "make test-extra   more of them: variations of what the tests show"
+	@echo "make check        laws and oracles of one row of tests/table.py: make check ROW=scale_by_adam"
 	@echo "make lint         formatting, lint and types"
 	@echo "make examples     every example, at reduced size"
 	@echo "make docs         the documentation, into build/site"
 	@echo "make bench        the benchmarks; see benchmarks/README.md"
+	@echo "make counts       what can be counted of an update, beside benchmarks/results/counts.json; ARGS=--write"
 	@echo "make parity       every public name of Optax beside what is here, into docs/optax_names.md"
 	@echo "make dist         sdist and wheel, and a check of the wheel with jax alone"
 	@echo "make test-oldest  the tests with jax $(OLDEST_JAX)"
@@ -40,11 +42,18 @@ help:
 demo: $(VENV)/with-demo
 	$(VENV)/bin/python examples/digits.py $(ARGS)
 
+# Each process begins with tests that stand side by side, for which it compiles the same programs once.
+PYTEST := -m pytest -n $(JOBS) --dist worksteal
+
 test: $(VENV)/with-test
-	$(VENV)/bin/python -m pytest -n $(JOBS) -m "not extra" $(ARGS)
+	$(VENV)/bin/python $(PYTEST) -m "not extra" $(ARGS)
 
 test-extra: $(VENV)/with-test
-	$(VENV)/bin/python -m pytest -n $(JOBS) -m extra $(ARGS)
+	$(VENV)/bin/python $(PYTEST) -m extra $(ARGS)
+
+check: $(VENV)/with-test
+	@test -n "$(ROW)" || { echo "Say which row of tests/table.py: make check ROW=scale_by_adam"; exit 1; }
+	$(VENV)/bin/python -m pytest tests/test_laws.py tests/test_oracles.py --row "$(ROW)" $(ARGS)
 
 lint: $(VENV)/with-test
 	$(VENV)/bin/ruff format --check .
@@ -61,6 +70,9 @@ examples: $(VENV)/with-test
 
 bench: $(VENV)/with-bench
 	$(VENV)/bin/python benchmarks/run.py $(ARGS)
+
+counts: $(VENV)/with-bench
+	$(VENV)/bin/python benchmarks/counts.py $(ARGS)
 
 parity: $(VENV)/with-bench
 	$(VENV)/bin/python benchmarks/optax_names.py --out docs/optax_names.md
@@ -96,10 +108,10 @@ endef
 export CHECK_WHEEL
 
 test-oldest: $(OLDEST)/with-$(OLDEST_JAX)
-	$(OLDEST)/bin/python -m pytest -n $(JOBS) $(ARGS)
+	$(OLDEST)/bin/python $(PYTEST) $(ARGS)
 
 test-newest: $(NEWEST)/with-newest
-	$(NEWEST)/bin/python -m pytest -n $(JOBS) $(ARGS)
+	$(NEWEST)/bin/python $(PYTEST) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(OLDEST) $(NEWEST) build dist .pytest_cache .ruff_cache .hypothesis

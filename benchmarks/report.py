@@ -204,15 +204,22 @@ def driver() -> str:
 
 
 def write(path: Path, header: dict[str, Any], rows: list[Row]) -> None:
-    """All numbers as JSON."""
+    """All numbers as JSON, a line for each row: the next run changes the lines of what it measured."""
     written = [{**dataclasses.asdict(row), "met": row.met} for row in rows]
-    path.write_text(json.dumps({**header, "rows": written}, indent=1) + "\n")
+    fields = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in header.items()]
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in written)
+    path.write_text("{\n" + ",\n".join([*fields, f'"rows": [\n{lines}\n]']) + "\n}\n", encoding="utf-8")
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
     """What `write` wrote."""
-    header = json.loads(path.read_text())
+    header = rounded(path.read_text(encoding="utf-8"))
     return header, [from_json(row) for row in header.pop("rows")]
+
+
+def rounded(text: str) -> Any:
+    """JSON with six digits of every number; what is measured is not known to more than three."""
+    return json.loads(text, parse_float=lambda digits: float(f"{float(digits):.6g}"))
 
 
 def from_json(row: dict[str, Any]) -> Row:

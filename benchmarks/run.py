@@ -8,7 +8,6 @@ Every pair of an optimizer and a tree runs in a process of its own. What each nu
 expect is in the README beside this file.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -68,7 +67,7 @@ def rows_of(job: Job, level: str) -> tuple[list[Row], str]:
     except subprocess.TimeoutExpired:
         return [], f"not done after {LIMIT} s"
     lines = run.stdout.splitlines()
-    rows = [report.from_json(json.loads(line)) for line in lines if line.startswith("{")]
+    rows = [report.from_json(report.rounded(line)) for line in lines if line.startswith("{")]
     for note in (line for line in lines if not line.startswith("{")):
         print(f"\n{job.case} on {job.tree}: {note}", end="")
     return rows, "\n".join(run.stderr.splitlines()[-5:]) if run.returncode else ""
@@ -79,7 +78,7 @@ def measured(level: str) -> tuple[dict[str, Any], list[Row]]:
     surroundings = child("--surroundings")
     if surroundings.returncode:
         sys.exit(surroundings.stderr)
-    header = {**json.loads(surroundings.stdout.splitlines()[-1]), "level": level}
+    header = {**report.rounded(surroundings.stdout.splitlines()[-1]), "level": level}
     print("\n".join(f"{name}: {value}" for name, value in header.items()), flush=True)
     begin, rows, failed = time.perf_counter(), [], {}
     for job in wanted(level):

@@ -1,18 +1,51 @@
-"""Eight host devices, so that sharding is real; float64 where a test asks for it."""
+"""How the tests compile; the options of pytest; float64 where a test asks for it."""
 
-import os
+import difflib
+from collections.abc import Iterator
+from typing import Any
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
+from tests import compiling
 
-import jax
-import pytest
+compiling.set_flags()
+compiling.set_cache()
 
-import gradtx
+import jax  # noqa: E402  (the flags come first)
+import pytest  # noqa: E402
+
+pytest.register_assert_rewrite("tests.beside_optax", "tests.laws")
+
+import gradtx  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--row", help="of the tests of all rows of tests/table.py, those of this one alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (name := config.getoption("--row")) is None:
+        return
+    rows = {item: row_of(item) for item in items}
+    names = {row for row in rows.values() if row is not None}
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 5)
+        raise pytest.UsageError(
+            f"tests/table.py has no row {name!r}" + f"; near it: {', '.join(near)}" * bool(near)
+        )
+    items[:] = [item for item in items if rows[item] == name]
+
+
+def row_of(item: Any) -> str | None:
+    """The name of the row that an item is about."""
+    return getattr(item.callspec.params.get("row"), "name", None) if hasattr(item, "callspec") else None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):  # once, and not in every process of xdist
+        compiling.prune(compiling.cache_folder().parent)
 
 
 @pytest.fixture
-def x64():
+def x64() -> Iterator[None]:
     """Run a test in double precision."""
     jax.config.update("jax_enable_x64", True)
     yield

@@ -8,7 +8,8 @@ fused multiply-adds, a few units in the last place of its terms, which are of or
 import dataclasses
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -17,35 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx
-from gradtx.contrib import (
-    hutchinson_estimator_diag_hessian,
-    momo,
-    momo_adam,
-    reduce_on_plateau,
-    scale_by_sophia,
-)
-from tests.table import (
-    Row,
-    by_axes,
-    by_rank,
-    halves,
-    heads,
-    on_even_steps,
-    one_axis_more,
-    one_example,
-    opaque_sam,
-    sophia,
-    told,
-    towards_one,
-    towards_params,
-    with_quartic,
-)
+from tests import given
+from tests.compiling import USUAL
+from tests.table import Row
 
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}
 Law = Callable[[Row], None]
 LAWS: list[Law] = []
 OF_STAGES: list[Law] = []
 """Those that a chain obeys if its stages do."""
+APART: list[Law] = []
+"""Those that take long: a test of its own for each."""
 
 
 def law(function: Law) -> Law:
@@ -56,6 +39,11 @@ def law(function: Law) -> Law:
 def law_of_stages(function: Law) -> Law:
     OF_STAGES.append(function)
     return law(function)
+
+
+def apart(function: Law) -> Law:
+    APART.append(function)
+    return function
 
 
 # --- trees to run on --------------------------------------------------------------------------------
@@ -109,6 +97,15 @@ def assert_close(a: Any, b: Any, **bounds: float) -> None:
         np.testing.assert_allclose(x.astype(np.complex128), y.astype(np.complex128), **(bounds or CLOSE))
 
 
+@contextmanager
+def double_precision() -> Iterator[None]:
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 def assert_finite(x: Any) -> None:
     for leaf in numbers(x):
         assert np.all(np.isfinite(leaf.astype(np.complex128))), leaf
@@ -141,6 +138,20 @@ def _assert_fixed_layout(tx: Any, params: Any, grads: Any, like_torch: bool = Fa
     assert like_torch or all(dtype.itemsize >= 4 or dtype == jnp.bfloat16 for dtype in floating)
 
 
+@apart
+@law_of_stages
+def layout_is_a_fixed_point_in_double_precision(row: Row) -> None:
+    with double_precision():
+        for param_dtype, grad_dtype in [
+            (jnp.float64, jnp.float64),
+            (jnp.float64, jnp.float32),
+            (jnp.float32, jnp.float64),
+        ]:
+            params, grads = tree(0, param_dtype), tree(1, grad_dtype)
+            _assert_fixed_layout(row(), params, grads)
+        jax.block_until_ready(run(row(), params, [grads]))
+
+
 @law
 def weak_types_become_strong(row: Row) -> None:
     params = {"w": jnp.asarray(1.0), "v": jnp.full((2, 3), 0.5)}
@@ -170,10 +181,12 @@ def sharding_is_a_fixed_point(row: Row) -> None:
 # --- 2. transformations of JAX ----------------------------------------------------------------------
 
 
+@apart
 @law_of_stages
 def jit_is_eager(row: Row) -> None:
     tx, params, grads = row(), tree(0), [tree(1), tree(2), tree(3)]
-    assert_close(run(tx, params, grads), jax.jit(partial(run, tx))(params, grads))
+    as_users_have_it = jax.jit(partial(run, tx), compiler_options=USUAL)
+    assert_close(run(tx, params, grads), as_users_have_it(params, grads))
 
 
 @law_of_stages
@@ -183,6 +196,7 @@ def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
     assert_close(run(tx, params, grads), jax.jit(run)(tx, params, grads), rtol=5e-5, atol=1e-6)
 
 
+@apart
 @law_of_stages
 def vmap_over_params_is_a_loop(row: Row) -> None:
     tx, pairs = row(), [(tree(i), tree(i + 5)) for i in range(3)]
@@ -190,6 +204,7 @@ def vmap_over_params_is_a_loop(row: Row) -> None:
     _assert_vmap_is_loop(one, pairs)
 
 
+@apart
 @law_of_stages
 def vmap_over_numbers_is_a_loop(row: Row) -> None:
     def scaled(i: int) -> Any:
@@ -209,6 +224,7 @@ def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> 
         assert_close(jax.tree.map(lambda x, i=i: x[i], together), alone(*one), rtol=1e-5, atol=1e-6)
 
 
+@apart
 @law_of_stages
 def gradients_through_updates_are_finite(row: Row) -> None:
     def total(tx: Any, params: Any, grads: Any) -> Any:
@@ -283,6 +299,7 @@ def eager_updates_compile_once(row: Row) -> None:
 # --- 4. odd trees -----------------------------------------------------------------------------------
 
 
+@apart
 @law
 def zero_gradients_give_finite_updates(row: Row) -> None:
     for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
@@ -364,6 +381,7 @@ def an_empty_tree_works(row: Row) -> None:
         assert updates == params
 
 
+@apart
 @law
 def complex_tensors_work(row: Row) -> None:
     if row.supports_complex:
@@ -427,11 +445,7 @@ def unknown_extra_arguments_are_ignored(row: Row) -> None:
 
 @law
 def a_value_is_its_repr(row: Row) -> None:
-    functions = (by_rank, on_even_steps, towards_one, told, one_example)
-    functions += (momo, momo_adam, reduce_on_plateau)
-    functions += (with_quartic, scale_by_sophia, sophia, hutchinson_estimator_diag_hessian, opaque_sam)
-    functions += (one_axis_more, heads, by_axes, halves, towards_params)
-    names = {**vars(gradtx), **{function.__name__: function for function in functions}}
+    names = {**vars(given), **vars(gradtx.contrib), **vars(gradtx)}
     assert eval(repr(row()), names) == row()
 
 

@@ -4,12 +4,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 import gradtx
 from gradtx.core.recipe import Recipe
+from tests.given import (
+    at,
+    by_axes,
+    by_rank,
+    halves,
+    heads,
+    on_even_steps,
+    one_axis_more,
+    one_example,
+    opaque_sam,
+    schedule,
+    sophia,
+    told,
+    towards_one,
+    towards_params,
+    with_quartic,
+)
 from tests.oracles import formulas as f
 
 
@@ -38,114 +51,6 @@ class Row:
 
     def __call__(self) -> gradtx.GradientTransformation:
         return self.make(gradtx)
-
-
-def schedule(library: Any) -> Any:
-    """The schedule of the rows that have one; exact also in float32, which Optax schedules compute in."""
-    return library.linear_schedule(0.5, 0.25, 4)
-
-
-def at(count: int) -> float:
-    """The same, by hand."""
-    return 0.5 - 0.0625 * min(count, 4)
-
-
-def by_rank(path: str, leaf: Any) -> str:
-    """A selector: matrices, and the rest."""
-    return "matrix" if np.ndim(leaf) == 2 else "rest"
-
-
-def on_even_steps(step: Any) -> Any:
-    """A condition: the first step, the third, ..."""
-    return step % 2 == 0
-
-
-def towards_one(count: Any, power: Any) -> Any:
-    """A decay for `scale_by_factored_rms`: that of a mean over all updates, then over the last hundred."""
-    return jnp.minimum(1 - 1 / (count + 1.0), 0.99)
-
-
-@gradtx.treewise()
-def told(make: Callable[[], Any], value: float):
-    """What a factory makes without arguments, always told this value."""
-    inner = make()
-
-    def update(updates, state, params):
-        return inner.update(updates, state, params, value=value)
-
-    return inner.init, update
-
-
-@gradtx.treewise()
-def one_example(inner: gradtx.GradientTransformation):
-    """A transformation of gradients per example, for a batch of one."""
-
-    def update(updates, state, params=None):
-        return inner.update(jax.tree.map(lambda g: g[None], updates), state, params)
-
-    return inner.init, update
-
-
-def halves(updates: Any, params: Any) -> Any:
-    """Half of every update."""
-    return jax.tree.map(lambda g: g / 2, updates)
-
-
-def towards_params(grad: Any, param: Any) -> Any:
-    """The update, and a tenth of the param where there is one."""
-    return grad if param is None else grad + 0.1 * param
-
-
-def quartic(params: Any) -> Any:
-    """The sum of fourth powers, whose Hessian is diagonal."""
-    return sum((jnp.sum(x**4) for x in jax.tree.leaves(params)), start=0.0)
-
-
-@gradtx.treewise()
-def with_quartic(make: Callable[[], Any]):
-    """What a factory makes without arguments, always given this objective and its gradients."""
-    inner = make()
-
-    def update(updates, state, params):
-        gradients = lambda params, i: jax.grad(quartic)(params)  # noqa: E731
-        return inner.update(updates, state, params, obj_fn=quartic, grad_fn=gradients)
-
-    return inner.init, update
-
-
-def sophia() -> gradtx.GradientTransformation:
-    """The recipe, with all that it needs but the objective."""
-    return gradtx.contrib.sophia(0.1, gamma=0.5, update_interval=3)
-
-
-def opaque_sam() -> gradtx.GradientTransformation:
-    """Two steps uphill, then one down, in one update; the gradients are asked for."""
-    ascent = gradtx.chain(gradtx.contrib.normalize(), gradtx.sgd(0.05))
-    return gradtx.contrib.sam(gradtx.sgd(0.001), ascent, 3, opaque_mode=True)
-
-
-@gradtx.treewise()
-def one_axis_more(inner: gradtx.GradientTransformation):
-    """A transformation of tensors with a last axis of size 1 more than the params have."""
-
-    def more(tree):
-        return jax.tree.map(lambda x: jnp.asarray(x)[..., None], tree)
-
-    def update(updates, state, params):
-        updates, state = inner.update(more(updates), state, more(params))
-        return jax.tree.map(lambda u: u[..., 0], updates), state
-
-    return lambda params: inner.init(more(params)), update
-
-
-def heads(path: str, leaf: Any) -> Any:
-    """Dimension numbers: tensors with three axes are matrices with the last two for columns, others none."""
-    return gradtx.contrib.GaLoreDimensionNumbers(0, (1, 2)) if np.ndim(leaf) == 3 else None
-
-
-def by_axes(path: str, leaf: Any) -> bool:
-    """A mask: what has two axes."""
-    return np.ndim(leaf) == 2
 
 
 down = f.times(-0.1)

@@ -8,8 +8,8 @@ import pytest
 
 import gradtx
 from tests.beside_optax import assert_equal_steps, assert_near
+from tests.given import quartic
 from tests.laws import assert_close, assert_same_layout, tree
-from tests.table import quartic
 
 LOSSES = [5.0, 4.0, 4.5, 3.0, 3.0, 3.0, 2.9, 3.1, 1.0, 1.0, 0.5, 0.7]
 

@@ -1,13 +1,12 @@
 """Every row of the table obeys every law.
 
-`make test-extra` has the rows that vary another one, and for recipes the laws that follow from their stages.
+The laws of a row are one test, which goes on after a law that fails; those that take long are apart. In
+`make test-extra` are the rows that vary another one, and for recipes the laws that follow from their stages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 from tests import laws
@@ -15,31 +14,26 @@ from tests.table import ROWS, Row, recipes_of, variations
 
 EXTRA, RECIPES = variations(ROWS), recipes_of(ROWS)
 
-
-def marks(row: Row, of_stages: bool) -> Sequence[Any]:
-    extra = row.name in EXTRA or (of_stages and row.name in RECIPES)
-    return [pytest.mark.extra] * extra
-
-
-@pytest.mark.parametrize(
-    ("row", "law"),
-    [
-        pytest.param(row, law, id=f"{row.name}-{law.__name__}", marks=marks(row, law in laws.OF_STAGES))
-        for law in laws.LAWS
-        for row in ROWS
-    ],
-)
-def test_law(row: Row, law: laws.Law) -> None:
-    law(row)
+TOGETHER = [law for law in laws.LAWS if law not in laws.APART]
+GROUPS = {
+    "laws": [law for law in TOGETHER if law not in laws.OF_STAGES],
+    "laws_of_stages": [law for law in TOGETHER if law in laws.OF_STAGES],
+    **{law.__name__: [law] for law in laws.APART},
+}
 
 
-@pytest.mark.parametrize("row", [pytest.param(row, id=row.name, marks=marks(row, True)) for row in ROWS])
-def test_layout_is_a_fixed_point_in_double_precision(row: Row, x64) -> None:
-    for param_dtype, grad_dtype in [
-        (jnp.float64, jnp.float64),
-        (jnp.float64, jnp.float32),
-        (jnp.float32, jnp.float64),
-    ]:
-        params, grads = laws.tree(0, param_dtype), laws.tree(1, grad_dtype)
-        laws._assert_fixed_layout(row(), params, grads)
-    jax.block_until_ready(laws.run(row(), params, [grads]))
+def items() -> Iterator[Any]:
+    """Row by row, for then a process finds its own programs again."""
+    for row in ROWS:
+        for name, group in GROUPS.items():
+            extra = row.name in EXTRA or (group[0] in laws.OF_STAGES and row.name in RECIPES)
+            yield pytest.param(row, group, id=f"{row.name}-{name}", marks=[pytest.mark.extra] * extra)
+
+
+@pytest.mark.parametrize(("row", "group"), list(items()))
+def test_laws(row: Row, group: Sequence[laws.Law], subtests: pytest.Subtests) -> None:
+    if len(group) == 1:
+        return group[0](row)
+    for law in group:
+        with subtests.test(law.__name__):
+            law(row)

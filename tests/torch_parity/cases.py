@@ -15,10 +15,17 @@ from jax.experimental.sparse import BCOO
 
 import gradtx.torch.optim as optim
 
-if "expecttest" not in sys.modules:  # PyTorch's database imports it, and uses two names of it
-    stub = types.ModuleType("expecttest")
-    stub.TestCase, stub.ACCEPT = unittest.TestCase, False  # type: ignore[attr-defined]  # a module made by hand
-    sys.modules["expecttest"] = stub
+if "torch.testing._internal.common_optimizers" not in sys.modules:
+    # These decorate PyTorch's own tests. Their modules take seconds to import, and one is not installed.
+    ignored = lambda *args, **kwargs: None  # noqa: E731
+    for name, used in {
+        "expecttest": {"TestCase": unittest.TestCase, "ACCEPT": False},
+        "torch.testing._internal.common_device_type": {"tol": ignored, "toleranceOverride": ignored},
+        "torch.testing._internal.common_methods_invocations": {"DecorateInfo": ignored},
+    }.items():
+        if name not in sys.modules:
+            sys.modules[name] = types.ModuleType(name)
+            vars(sys.modules[name]).update(used)
 from torch.testing._internal.common_optimizers import OptimizerErrorEnum as OptimizerErrorEnum
 from torch.testing._internal.common_optimizers import optim_db as optim_db
 
