@@ -1,15 +1,14 @@
 """The laws: what every transformation of `table.py` obeys.
 
-A law takes a row and asserts. Bounds: float32 results of two compilations of one formula may differ by
-fused multiply-adds, a few units in the last place of its terms, which are of order 1; 2e-6 relative and
-1e-6 absolute (8 units in the last place of 1) allow for a handful of them.
+A law takes a row and asserts. Bounds: two compilations of one formula differ by roundings, of which the
+formula may make much, so that they are compared in float64, as `closeness.py` says: 1e-11 is five digits
+above a rounding of the terms, which are of order 1, and as many below a mistake.
 """
 
 import dataclasses
 import json
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,10 +18,14 @@ import numpy as np
 
 import gradtx
 from tests import given
+from tests.closeness import double_precision
 from tests.compiling import USUAL
 from tests.table import Row
 
+PRECISE = {"rtol": 1e-11, "atol": 1e-11}
 CLOSE = {"rtol": 2e-6, "atol": 1e-6}
+"""In single precision: 8 units in the last place of 1, for a step or two that enlarge no rounding."""
+SINGLE = (np.float32, np.complex64, jnp.bfloat16, jnp.float16)
 Law = Callable[[Row], None]
 LAWS: list[Law] = []
 OF_STAGES: list[Law] = []
@@ -55,8 +58,8 @@ def normal(shapes: dict[str, tuple[int, ...]], seed: int, dtype: Any = jnp.float
     return {name: jnp.asarray(rng.normal(size=shape), dtype) for name, shape in shapes.items()}
 
 
-def tree(seed: int = 0, dtype: Any = jnp.float32) -> Any:
-    """Three tensors of a small model: a matrix, a vector, a scalar."""
+def tree(seed: int = 0, dtype: Any = None) -> Any:
+    """Three tensors of a small model: a matrix, a vector, a scalar; of the default dtype."""
     rng = np.random.default_rng(seed)
     make = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype=dtype)  # noqa: E731
     return {"dense": {"kernel": make(3, 4), "bias": make(4)}, "scale": make()}
@@ -94,16 +97,8 @@ def numbers(x: Any) -> list[np.ndarray]:
 
 def assert_close(a: Any, b: Any, **bounds: float) -> None:
     for x, y in zip(numbers(a), numbers(b), strict=True):
-        np.testing.assert_allclose(x.astype(np.complex128), y.astype(np.complex128), **(bounds or CLOSE))
-
-
-@contextmanager
-def double_precision() -> Iterator[None]:
-    jax.config.update("jax_enable_x64", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", False)
+        default = CLOSE if x.dtype in SINGLE or y.dtype in SINGLE else PRECISE
+        np.testing.assert_allclose(x.astype(np.complex128), y.astype(np.complex128), **(bounds or default))
 
 
 def assert_finite(x: Any) -> None:
@@ -183,6 +178,7 @@ def sharding_is_a_fixed_point(row: Row) -> None:
 
 @apart
 @law_of_stages
+@double_precision()
 def jit_is_eager(row: Row) -> None:
     tx, params, grads = row(), tree(0), [tree(1), tree(2), tree(3)]
     as_users_have_it = jax.jit(partial(run, tx), compiler_options=USUAL)
@@ -190,14 +186,15 @@ def jit_is_eager(row: Row) -> None:
 
 
 @law_of_stages
+@double_precision()
 def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
-    # 5e-5: as an argument 0.999 is float32, off by 3e-8, and the weight 1 - 0.999 off by 3e-5 of itself.
     tx, params, grads = row(), tree(0), [tree(1), tree(2)]
-    assert_close(run(tx, params, grads), jax.jit(run)(tx, params, grads), rtol=5e-5, atol=1e-6)
+    assert_close(run(tx, params, grads), jax.jit(run)(tx, params, grads))
 
 
 @apart
 @law_of_stages
+@double_precision()
 def vmap_over_params_is_a_loop(row: Row) -> None:
     tx, pairs = row(), [(tree(i), tree(i + 5)) for i in range(3)]
     one = lambda params, grad: run(tx, params, [grad, grad])  # noqa: E731
@@ -206,6 +203,7 @@ def vmap_over_params_is_a_loop(row: Row) -> None:
 
 @apart
 @law_of_stages
+@double_precision()
 def vmap_over_numbers_is_a_loop(row: Row) -> None:
     def scaled(i: int) -> Any:
         # Whole numbers (k, a seed) stay whole.
@@ -221,7 +219,7 @@ def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> 
     batch = jax.tree.map(lambda *xs: jnp.stack([jnp.asarray(x) for x in xs]), *arguments)
     together, alone = jax.jit(jax.vmap(function))(*batch), jax.jit(function)
     for i, one in enumerate(arguments):
-        assert_close(jax.tree.map(lambda x, i=i: x[i], together), alone(*one), rtol=1e-5, atol=1e-6)
+        assert_close(jax.tree.map(lambda x, i=i: x[i], together), alone(*one))
 
 
 @apart
@@ -322,6 +320,7 @@ def odd_shapes_work(row: Row) -> None:
 
 
 @law
+@double_precision()
 def none_is_left_alone(row: Row) -> None:
     params = {"a": jnp.ones(3), "gone": None, "b": jnp.ones((2, 3))}
     tx = row()
@@ -358,6 +357,7 @@ class Model:
 
 
 @law
+@double_precision()
 def containers_do_not_matter(row: Row) -> None:
     w, b = jnp.full((2, 3), 0.5), jnp.full(3, -0.25)
     updates, _ = row().update([w, b], row().init([w, b]), [w, b])
@@ -394,6 +394,7 @@ def complex_tensors_work(row: Row) -> None:
 
 
 @law
+@double_precision()
 def donation_works(row: Row) -> None:
     tx, params, grads = row(), tree(0), tree(1)
     expected = run(tx, params, [grads, grads])
@@ -404,7 +405,7 @@ def donation_works(row: Row) -> None:
     params, state = gradtx.jit_step(tx, grads, state, params)
     params, state = gradtx.jit_step(tx, grads, state, params)
     assert all(x.is_deleted() for x in old)
-    assert_close((params, state), expected, rtol=1e-5, atol=1e-6)
+    assert_close((params, state), expected)
 
 
 def _is_plain(x: Any) -> bool:
@@ -433,6 +434,7 @@ def init_is_abstract_evaluable(row: Row) -> None:
 
 
 @law
+@double_precision()
 def unknown_extra_arguments_are_ignored(row: Row) -> None:
     tx, params, grads = row(), tree(0), tree(1)
     plain = tx.update(grads, tx.init(params), params)

@@ -14,21 +14,21 @@ import gradtx
 from tests.laws import assert_close, numbers, run, tree
 
 CHAINS = {
-    "adamw": lambda x: x.adamw(1e-2),
+    "adamw": lambda x: x.adamw(1e-2, b2=0.9),
     "clip and scheduled adamw": lambda x: x.chain(
         x.clip_by_global_norm(1.0),
-        x.adamw(x.linear_schedule(0.1, 0.0, 8), mask=lambda p: jax.tree.map(lambda _: True, p)),
+        x.adamw(x.linear_schedule(0.1, 0.0, 8), b2=0.9, mask=lambda p: jax.tree.map(lambda _: True, p)),
     ),
     "sgd with momentum": lambda x: x.sgd(0.1, momentum=0.9, nesterov=True),
     "centred rmsprop": lambda x: x.rmsprop(0.1, centered=True, momentum=0.9),
-    "lamb": lambda x: x.lamb(0.1, weight_decay=0.01),
+    "lamb": lambda x: x.lamb(0.1, b2=0.9, weight_decay=0.01),
     "partition": lambda x: x.partition(
-        {"a": x.sgd(0.1, momentum=0.9), "b": x.amsgrad(0.1)},
+        {"a": x.sgd(0.1, momentum=0.9), "b": x.amsgrad(0.1, b2=0.9)},
         {"dense": {"kernel": "a", "bias": "b"}, "scale": "b"},
     ),
-    "injected": lambda x: x.inject_hyperparams(x.adamw)(learning_rate=x.linear_schedule(0.1, 0.0, 8)),
-    "guarded": lambda x: x.apply_if_finite(x.adam(0.1), 3),
-    "accumulating": lambda x: x.MultiSteps(x.adam(0.1), 2),
+    "injected": lambda x: x.inject_hyperparams(x.adamw)(learning_rate=x.linear_schedule(0.1, 0.0, 8), b2=0.9),
+    "guarded": lambda x: x.apply_if_finite(x.adam(0.1, b2=0.9), 3),
+    "accumulating": lambda x: x.MultiSteps(x.adam(0.1, b2=0.9), 2),
 }
 
 
@@ -51,7 +51,8 @@ def by_pickled_arrays(state, target, path):
 @pytest.mark.parametrize("road", [by_flax, by_orbax, by_pickled_arrays])
 @pytest.mark.parametrize("make", CHAINS.values(), ids=CHAINS.keys())
 def test_states_travel_both_ways(make, road, tmp_path) -> None:
-    """2e-5 relative: Optax's own first steps in float32 are off by up to 7e-6."""
+    """Two steps from the same state enlarge no rounding; nor does Optax's 1 − b2ᵗ, which for the default b2
+    is a difference of nearly equal numbers."""
     ours, theirs = make(gradtx), make(optax)
     params, early, late = tree(0), [tree(1), tree(2), tree(3)], [tree(4), tree(5)]
     for source, sink in ((theirs, ours), (ours, theirs)):
@@ -61,7 +62,7 @@ def test_states_travel_both_ways(make, road, tmp_path) -> None:
         for grad in late:
             updates, state = source.update(grad, state, middle)
             other, restored = sink.update(grad, restored, middle)
-            assert_close(other, updates, rtol=2e-5, atol=2e-6)
+            assert_close(other, updates)
 
 
 def test_a_changed_chain_loads_by_name() -> None:

@@ -93,7 +93,7 @@ def test_sam_knows_the_params_to_evaluate_with() -> None:
         assert_close(gradtx.evaluation_params(state, params), before if uphill else params, rtol=0, atol=0)
 
 
-def test_sam_with_a_period_of_one_is_its_optimizer() -> None:
+def test_sam_with_a_period_of_one_is_its_optimizer(x64) -> None:
     """Optax steps from the params before the last."""
     tx, alone = gradtx.contrib.sam(gradtx.adam(0.1), ascent(gradtx), 1), gradtx.adam(0.1)
     params = others = tree(0)

@@ -159,10 +159,10 @@ def orthogonalise(batch: bool):
 
 
 @pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
-def test_a_batched_rule_runs_once_per_shape(mode, stacking) -> None:
+def test_a_batched_rule_runs_once_per_shape(mode, stacking, x64) -> None:
     rng = np.random.default_rng(0)
     shapes = [(3, 4)] * 4 + [(2, 2)] * 3 + [(5, 3)]
-    params = [jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in shapes] + [None]
+    params = [jnp.asarray(rng.normal(size=shape)) for shape in shapes] + [None]
     alone = gradtx.chain(gradtx.clip_by_global_norm(5.0), orthogonalise(False), gradtx.scale(-0.1))
     together = gradtx.chain(gradtx.clip_by_global_norm(5.0), orthogonalise(True), gradtx.scale(-0.1))
     state, other = alone.init(params), together.init(params)
@@ -172,8 +172,8 @@ def test_a_batched_rule_runs_once_per_shape(mode, stacking) -> None:
         traced.clear()
         batched, other = mode(together.update)(params, other, params)
         assert len(traced) <= 3
-        # 1e-5: a batched matrix product sums in another order, twelve times over.
-        assert_close((batched, other), (updates, state), rtol=1e-5, atol=1e-6)
+        # A batched matrix product sums in another order, twelve times over.
+        assert_close((batched, other), (updates, state))
     u = batched[0] / -0.1 - 0.01 * params[0] / 2
     np.testing.assert_allclose(u @ u.T, np.eye(3), atol=1e-4)
 
@@ -202,6 +202,8 @@ def test_half_precision_travels_in_float32_along_a_chain() -> None:
 
 
 def test_state_of_half_precision_params_is_float32_and_does_not_stall() -> None:
+    """Each step rounds by 2⁻²⁴ at most, a thousand of which are remembered: 6e-5, for one of the two
+    roundings of a step is of a thousandth of the other's number."""
     params = {"w": jnp.ones(2, jnp.bfloat16)}
     tx = gradtx.scale_by_adam()
     state = tx.init(params)
@@ -209,7 +211,7 @@ def test_state_of_half_precision_params_is_float32_and_does_not_stall() -> None:
     for _ in range(3000):
         state = step(state)
     assert state.nu["w"].dtype == jnp.float32
-    assert state.nu["w"][0] == pytest.approx(1 - 0.999**3000, rel=1e-5)
+    assert state.nu["w"][0] == pytest.approx(1 - 0.999**3000, rel=1e-4)
 
 
 def test_mu_dtype_is_kept() -> None:
@@ -220,7 +222,7 @@ def test_mu_dtype_is_kept() -> None:
     assert state[0].mu["scale"].dtype == jnp.bfloat16 and state[0].nu["scale"].dtype == jnp.float32
 
 
-def test_optax_stages_mix() -> None:
+def test_optax_stages_mix(x64) -> None:
     import optax
 
     params = tree(0)
@@ -233,9 +235,8 @@ def test_optax_stages_mix() -> None:
             tx.update(tree(i), s, params) for tx, s in zip((mixed, plain, within), states, strict=True)
         ]
         updates, states = zip(*results, strict=True)
-        # 2e-5: Optax's first float32 steps are off by up to 7e-6.
-        assert_close(updates[0], updates[1], rtol=2e-5, atol=1e-7)
-        assert_close(updates[2], updates[1], rtol=2e-5, atol=1e-7)
+        assert_close(updates[0], updates[1])
+        assert_close(updates[2], updates[1])
 
 
 def test_a_pair_of_functions_is_a_transformation() -> None:

@@ -106,7 +106,7 @@ def test_layout_is_a_fixed_point(optimizer: str, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "backtracking"])
-def test_jit_vmap_and_donation(optimizer: str) -> None:
+def test_jit_vmap_and_donation(optimizer: str, x64) -> None:
     tx, batch = OPTIMIZERS[optimizer](gradtx), jnp.array([[0.5, -1.0, 2.0], [3.0, 0.1, -0.2]])
     step = lambda params, state: updated(tx, params, state, quadratic)  # noqa: E731
     states = jax.vmap(tx.init)(batch)

@@ -118,7 +118,7 @@ def test_a_second_call_compiles_nothing() -> None:
     assert compilations.count == 0
 
 
-def test_a_callback_sees_each_iteration_and_may_stop() -> None:
+def test_a_callback_sees_each_iteration_and_may_stop(x64) -> None:
     seen = []
     found = gradtx.minimize(rosenbrock, jnp.array([-1.2, 1.0]), callback=seen.append)
     plain = gradtx.minimize(rosenbrock, jnp.array([-1.2, 1.0]))

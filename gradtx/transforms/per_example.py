@@ -32,10 +32,10 @@ def per_example_global_norm_clip(grads: Updates, l2_norm_clip: Scalar) -> tuple[
 
     Example:
         >>> import gradtx, jax.numpy as jnp
-        >>> grads = {"w": jnp.array([[3.0, 4.0], [0.3, 0.4]])}
+        >>> grads = {"w": jnp.array([[3.0, 4.0], [0.5, 0.25]])}
         >>> total, clipped = gradtx.per_example_global_norm_clip(grads, 2.5)
         >>> print(total["w"], clipped)
-        [1.8 2.4] 1
+        [2.   2.25] 1
 
     Source: Abadi et al., Deep learning with differential privacy, arXiv:1607.00133.
     """

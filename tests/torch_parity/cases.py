@@ -237,15 +237,17 @@ def grouped(case: Case, params: list[Any]) -> Any:
 # --- in PyTorch -------------------------------------------------------------------------------------
 
 
-def run_torch(case: Case, steps: int, dtype: torch.dtype = torch.float64) -> Any:
-    """Params after each step in PyTorch, and the optimizer."""
+def run_torch(case: Case, steps: int, dtype: torch.dtype = torch.float64, given: Any = None) -> Any:
+    """Params after each step in PyTorch, and the optimizer; for params and gradients rounded to `given`."""
     values, grads = problem(case, steps)
-    params = [torch.nn.Parameter(torch.tensor(p, dtype=dtype)) for p in values]
+    given = given or dtype
+    params = [torch.nn.Parameter(torch.tensor(p, dtype=given).to(dtype)) for p in values]
     optimizer = getattr(torch.optim, case.name)(grouped(case, params), **case.options)
     seen = []
     for row in grads:
         for param, grad in zip(params, row, strict=True):
-            param.grad = as_tensor(grad, dtype)
+            rounded = as_tensor(grad, given)
+            param.grad = None if rounded is None else rounded.to(dtype)
         optimizer.step()
         seen.append([param.detach().double().numpy().copy() for param in params])
     return seen, optimizer
