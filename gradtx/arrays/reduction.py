@@ -48,7 +48,7 @@ def over_shards(*axes: str, is_of_shard: Callable[[Array], bool] | None = None) 
     Example:
         >>> import gradtx, jax, jax.numpy as jnp
         >>> from jax.sharding import PartitionSpec as P
-        >>> mesh = jax.make_mesh((1,), ("data",))
+        >>> mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
         >>> def norm(x):
         ...     with gradtx.over_shards("data"):
         ...         return gradtx.global_norm({"x": x})
@@ -70,22 +70,30 @@ def _varies(axes: tuple[str, ...], x: Array) -> bool:
     return not varying.isdisjoint(axes)
 
 
-@partial(jax.jit, static_argnums=0)
-def _fold(operation: Callable[[Any, Any], Any], numbers: Sequence[Any]) -> Any:
+@partial(jax.jit, static_argnums=(0, 2))
+def _fold(operation: Callable[[Any, Any], Any], numbers: Sequence[Array], in_pairs: bool = False) -> Array:
+    while in_pairs and len(numbers) > 1:
+        numbers = [reduce(operation, numbers[i : i + 2]) for i in range(0, len(numbers), 2)]
     return reduce(operation, numbers)
 
 
-def joined(kind: Kind, numbers: Sequence[Array]) -> Array:
-    """Numbers of one dtype, at least one, one for each tensor: their sum, extreme, or whether all hold."""
+def joined(kind: Kind, numbers: Sequence[Array], *, in_pairs: bool = False) -> Array:
+    """Numbers of one dtype, at least one, one for each tensor: their sum, extreme, or whether all hold.
+
+    Args:
+        kind: which.
+        numbers: scalars.
+        in_pairs: whether to join pairs, and pairs of pairs, rather than one after the other.
+    """
     operation, collective = OPERATIONS[kind]
     shards = _SHARDS.get()
     if shards is None:
-        return _fold(operation, numbers)
+        return _fold(operation, numbers, in_pairs)
     cut = [x for x in numbers if shards.is_of_shard(x)]
     whole = [x for x in numbers if not shards.is_of_shard(x)]
     if cut:
-        whole = [*whole, _collected(collective, reduce(operation, cut), shards.axes)]
-    return reduce(operation, whole)
+        whole = [*whole, _collected(collective, _fold(operation, cut, in_pairs), shards.axes)]
+    return _fold(operation, whole, in_pairs)
 
 
 def _collected(collective: Callable[[Any, Any], Any], x: Array, axes: tuple[str, ...]) -> Array:

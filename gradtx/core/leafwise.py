@@ -117,7 +117,7 @@ class Leafwise(Stage):
             raise TypeError(
                 f"{self.name}: a rule that names key needs a field seed in its state, and an argument seed"
             )
-        if bool(asks.refresh) != (self.options["every"] is not None):
+        if (asks.refresh is not None) != (self.options["every"] is not None):
             raise TypeError(f"{self.name}: a rule has a refresh if and only if leafwise is told every=...")
 
     def segment(self, first: int, variants: Sequence[Sequence[Any]]) -> Segment:

@@ -12,8 +12,9 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
-from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from gradtx.arrays.errors import is_none
 from gradtx.arrays.types import DType, Params, PyTree
@@ -66,17 +67,18 @@ class Beginning:
         """What a function makes of these params, or of one of them."""
         if self.is_abstract:
             return self._shapes(make, params)
-        theirs = {id(leaf) for leaf in jax.tree.leaves(params)}
-        return jax.tree.map(lambda x: self._placed(owned_by_state(x, theirs)), make(params))
+        leaves = jax.tree.leaves(params)
+        theirs, like = {id(leaf) for leaf in leaves}, leaves[0] if len(leaves) == 1 else None
+        return jax.tree.map(lambda x: self._placed(owned_by_state(x, theirs), like), make(params))
 
-    def _placed(self, x: Any) -> Any:
+    def _placed(self, x: Any, like: Any = None) -> Any:
         if self.mesh is None or isinstance(x, Tracer):
             return x
         everywhere = NamedSharding(self.mesh, PartitionSpec())
         if isinstance(x, jax.ShapeDtypeStruct) and x.sharding is None:
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere)
         if isinstance(x, jax.Array) and len(x.sharding.device_set) == 1:
-            return jax.device_put(x, everywhere)
+            return jax.device_put(x, like.sharding if np.shape(like) == x.shape != () else everywhere)
         return x
 
     def _shapes(self, make: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
@@ -84,15 +86,17 @@ class Beginning:
         mesh = self.mesh
         if mesh is None:
             return jax.eval_shape(make, params)
-        axes = (AxisType.Explicit,) * len(mesh.axis_names)
-        explicit = AbstractMesh(mesh.axis_sizes, mesh.axis_names, axis_types=axes)
+        explicit = mesh.abstract_mesh.update_axis_types(
+            dict.fromkeys(mesh.axis_names, jax.sharding.AxisType.Explicit)
+        )
 
         def on(mesh: Any, x: Any) -> Any:
             if not isinstance(getattr(x, "sharding", None), NamedSharding):
                 return x
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, x.sharding.spec))
 
-        shapes = jax.eval_shape(make, jax.tree.map(lambda x: on(explicit, x), params))
+        with jax.sharding.use_abstract_mesh(explicit):
+            shapes = jax.eval_shape(make, jax.tree.map(lambda x: on(explicit, x), params))
         return jax.tree.map(lambda x: self._placed(on(mesh, x)), shapes)
 
     def is_on_one_device(self, param: Any) -> bool:

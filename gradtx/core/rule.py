@@ -30,9 +30,9 @@ class Rule:
         return signature(self.init).names[1:] if self.init else ()
 
     @property
-    def refresh_asks(self) -> tuple[str, ...]:
-        """The slots that `refresh` names: those that it reads or changes."""
-        return signature(self.refresh).names if self.refresh else ()
+    def refresh_asks(self) -> tuple[str, ...] | None:
+        """The slots that `refresh` names, those that it reads or changes; None if there is no refresh."""
+        return signature(self.refresh).names if self.refresh else None
 
     def init_with(self, name: str, named: Mapping[str, Any]) -> Callable[[Array], Slots]:
         """`init` as a function of the param alone; without one there are no slots."""

@@ -28,7 +28,7 @@ class Asks(NamedTuple):
 
     update: Signature
     init: tuple[str, ...]
-    refresh: tuple[str, ...]
+    refresh: tuple[str, ...] | None
 
 
 class Periodic(NamedTuple):
@@ -232,7 +232,7 @@ class LeafwiseSegment:
     ) -> None:
         stage = self.stages[j]
         assert stage.periodic is not None
-        names = stage.asks.refresh
+        names = stage.asks.refresh or ()
         old = [{name: row[j][name] for name in names} for row in slots]
         parts = [x._replace(param=None, slots=part) for x, part in zip(tensors, old, strict=True)]
         for members in alike(parts, list(run.which)):

@@ -211,7 +211,7 @@ class Plan:
     def __init__(self, *variants: Sequence[Stage]):
         stages = variants[0]
         starts = [i for i, stage in enumerate(stages) if not (i and stage.fuses and stages[i - 1].fuses)]
-        ends = [*starts[1:], len(stages)]
+        ends = [*starts[1:], len(stages)][: len(starts)]
         self.segments = [
             stages[a].segment(a, [variant[a:b] for variant in variants])
             for a, b in zip(starts, ends, strict=True)

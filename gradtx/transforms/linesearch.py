@@ -11,6 +11,7 @@ from gradtx.arrays import errors
 from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import cast
 from gradtx.arrays.per_tensor import is_traced
+from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import filled, moved
 from gradtx.arrays.types import Array, Params, Scalar, State, Updates
 
@@ -85,12 +86,12 @@ class Line:
     def slope(self, grad: Updates) -> Array:
         """The derivative of the value with respect to t, where the gradient is this one."""
         products = jax.tree.map(
-            lambda u, g: 0 if u is None else jnp.sum((u * g).real, dtype=self._dtype),
+            lambda u, g: None if u is None else jnp.sum((u * g).real, dtype=self._dtype),
             self._updates,
             grad,
             is_leaf=is_none,
         )
-        return sum(jax.tree.leaves(products), jnp.zeros([], self._dtype))
+        return joined("sum", [jnp.zeros([], self._dtype), *jax.tree.leaves(products)])
 
 
 def report(bad: Array, message: str, *numbers: Array) -> None:

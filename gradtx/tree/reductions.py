@@ -4,9 +4,8 @@ Sums of half-precision tensors are taken, and returned, in float32; those of int
 """
 
 import operator
-from collections.abc import Callable
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import cast as in_dtype
 from gradtx.arrays.numerics import compute_dtype, extreme
+from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import global_norm, squared_global_norm
 from gradtx.arrays.types import Array, Scalar
 from gradtx.tree.mapping import map_leaves
@@ -25,10 +25,9 @@ def _wide(x: Any) -> Array:
 
 
 def _total(numbers: list[Array], associative: bool = False) -> Array:
-    while associative and len(numbers) > 1:
-        pairs = [numbers[i : i + 2] for i in range(0, len(numbers), 2)]
-        numbers = [reduce(operator.add, pair) for pair in pairs]
-    return reduce(operator.add, numbers) if numbers else jnp.zeros([], jnp.float32)
+    dtype = jnp.result_type(*numbers) if numbers else jnp.float32
+    same = [in_dtype(x, dtype) for x in numbers]
+    return joined("sum", same, in_pairs=associative) if same else jnp.zeros([], dtype)
 
 
 def sum(tree: Any, associative_reduction: bool = False) -> Array:
@@ -53,7 +52,7 @@ def max(tree: Any) -> Array:
     Args:
         tree: a tree of real tensors.
     """
-    return reduce(jnp.maximum, _extremes(tree, jnp.max) or [jnp.array(-jnp.inf)])
+    return _extreme("max", tree, -jnp.inf)
 
 
 def min(tree: Any) -> Array:
@@ -62,11 +61,14 @@ def min(tree: Any) -> Array:
     Args:
         tree: a tree of real tensors.
     """
-    return reduce(jnp.minimum, _extremes(tree, jnp.min) or [jnp.array(jnp.inf)])
+    return _extreme("min", tree, jnp.inf)
 
 
-def _extremes(tree: Any, of: Callable[..., Array]) -> list[Array]:
-    return [extreme(of, x) for x in jax.tree.leaves(tree) if jnp.size(x)]
+def _extreme(kind: Literal["max", "min"], tree: Any, of_none: float) -> Array:
+    of = jnp.max if kind == "max" else jnp.min
+    found = [extreme(of, x) for x in jax.tree.leaves(tree) if jnp.size(x)]
+    dtype = jnp.result_type(*found) if found else jnp.float32
+    return joined(kind, [in_dtype(x, dtype) for x in found]) if found else jnp.array(of_none)
 
 
 def size(tree: Any) -> int:
@@ -119,7 +121,7 @@ def norm(tree: Any, ord: int | str | float | None = None, squared: bool = False)
     if ord == 1:
         length = sum(sizes)
     elif ord in (jnp.inf, "inf", "infinity"):
-        length = reduce(jnp.maximum, _extremes(sizes, jnp.max), jnp.zeros([]))
+        length = _extreme("max", [jnp.zeros([]), *sizes], 0.0)
     else:
         raise ValueError(f"tree.norm: ord must be 1, 2 or inf, got {ord!r}")
     return jnp.square(length) if squared else length
