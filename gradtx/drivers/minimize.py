@@ -143,8 +143,8 @@ def minimize(
         >>> import gradtx, jax.numpy as jnp
         >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
         >>> found = gradtx.minimize(rosenbrock, jnp.array([-1.2, 1.0]))
-        >>> print(found.x.round(2), found.message)
-        [1. 1.] converged: the gradient is small enough (gradient_tolerance)
+        >>> print(found.x.round(2), found.success)
+        [1. 1.] True
     """
     tx: GradientTransformation = GradientTransformation.adopt(lbfgs() if optimizer is None else optimizer)
     check_transformation("minimize", "optimizer", tx)
