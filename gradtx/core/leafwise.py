@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ParamSpec, overload
+from typing import Any, ParamSpec, cast, overload
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from gradtx.core.layout import DEFAULT, Layout, Slots, StateForm
 from gradtx.core.placement import Beginning
 from gradtx.core.rule import Rule, hint
 from gradtx.core.run import Segment, check_inexact
-from gradtx.core.segment import Asks, LeafwiseSegment, Periodic, Variant, stream_of
+from gradtx.core.segment import Asks, LeafwiseSegment, LeafwiseStage, Periodic, Variant, stream_of
 from gradtx.core.transformation import EmptyState, GradientTransformation, Stage
 from gradtx.values.factory import register
 from gradtx.values.value import Number, Value
@@ -142,7 +142,7 @@ class Leafwise(Stage):
 
     def _made(self, beginning: Beginning, count: Array) -> list[Slots]:
         """The slots of each param."""
-        alone, unknown = Variant([self]), beginning.is_traced or beginning.is_abstract
+        alone, unknown = Variant([cast(LeafwiseStage, self)]), beginning.is_traced or beginning.is_abstract
         program = alone.program(unknown)[0]
         numbers = [] if beginning.is_abstract else alone.numbers_at([count], unknown)
         seed, asks = self.arguments.get("seed"), self.asks.init

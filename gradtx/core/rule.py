@@ -12,8 +12,8 @@ from gradtx.core.layout import Slots
 class Rule:
     """What the body of a primitive returns: ``init, update``, ``update`` alone, or with ``refresh``."""
 
-    def __init__(self, name: str, functions: Any):
-        found = functions if isinstance(functions, tuple) else (None, functions)
+    def __init__(self, name: str, functions: object):
+        found: Any = functions if isinstance(functions, tuple) else (None, functions)
         if len(found) not in (2, 3) or not all(f is None or callable(f) for f in found):
             raise TypeError(
                 f"{name}: its function must return init, update (or update alone; or init, update, refresh), "
@@ -52,9 +52,10 @@ def slots_made(stage: str, made: Slots, slots: Iterable[str]) -> None:
         raise ValueError(f"{stage}: init returned the slots {sorted(made)}; its state has {sorted(slots)}")
 
 
-def returned(stage: str, out: Any, grad: Array) -> tuple[Array, Slots]:
+def returned(stage: str, out: object, grad: Array) -> tuple[Array, Slots]:
     """What an `update` returned: the new update, of the shape of the old, and its slots."""
-    x, new = out if isinstance(out, tuple) and len(out) == 2 else (out, {})
+    both: Any = out if isinstance(out, tuple) and len(out) == 2 else (out, {})
+    x, new = both
     if isinstance(x, dict) or x is None or not isinstance(new, dict):
         raise TypeError(
             f"{stage}: update must return the new update, or the new update and a dict of all slots, in this "
@@ -65,7 +66,7 @@ def returned(stage: str, out: Any, grad: Array) -> tuple[Array, Slots]:
     return x, new
 
 
-def _kinds(out: Any) -> str:
+def _kinds(out: object) -> str:
     return f"({', '.join(type(x).__name__ for x in out)})" if isinstance(out, tuple) else type(out).__name__
 
 

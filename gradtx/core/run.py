@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_sparse
@@ -149,8 +150,8 @@ def match(name: str, treedef: Any, tree: PyTree, other: PyTree, what: str = "par
     raise errors.another_structure(name, "updates", tree, what, other)
 
 
-def check_inexact(name: str, tree: PyTree, i: int, leaf: Any) -> None:
+def check_inexact(name: str, tree: PyTree, i: int, leaf: ArrayLike) -> None:
     """Raise unless the i-th leaf of a tree is of real or complex numbers."""
-    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    dtype = leaf.dtype if isinstance(leaf, jax.Array) else jnp.result_type(leaf)
     if not is_inexact(dtype):
         raise errors.not_inexact(name, errors.path_of(tree, i), dtype)

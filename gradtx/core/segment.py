@@ -1,7 +1,7 @@
 """Leafwise segments: consecutive leafwise stages as one update runs them."""
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -54,7 +54,7 @@ class LeafwiseStage(Protocol):
     @property
     def periodic(self) -> Periodic | None: ...
     @property
-    def schedules(self) -> Any: ...
+    def schedules(self) -> Mapping[str, Callable[[Any], Any]]: ...
     def as_value(self) -> Value: ...
 
 

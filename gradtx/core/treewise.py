@@ -6,11 +6,13 @@ from typing import Any, ParamSpec, overload
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import at_least_float32, cast
 from gradtx.arrays.signatures import Signature, signature
-from gradtx.arrays.types import Params, State, TransformInitFn, TransformUpdateFn, Updates
+from gradtx.arrays.types import Array, Params, State, TransformInitFn, TransformUpdateFn, Updates
 from gradtx.core.layout import StateForm
 from gradtx.core.placement import Beginning
 from gradtx.core.program import incremented
@@ -32,7 +34,7 @@ class Treewise(Stage):
         with self.concretely():
             return Rule(self.name, self.factory.run(self.arguments))
 
-    def _rule_at(self, count: Any) -> Rule:
+    def _rule_at(self, count: Array | None) -> Rule:
         """The two functions with the numbers in force at this count."""
         return Rule(self.name, self.factory.run(self.numbers_at(count))) if self.schedules else self.rule
 
@@ -71,8 +73,10 @@ class Treewise(Stage):
     def start(self, beginning: Beginning) -> State:
         count = beginning.scalar(0, jnp.int32)
 
-        def make(params: Any) -> State:
-            return self._rule_at(jnp.zeros([], jnp.int32)).init(params)
+        def make(params: Params) -> State:
+            init = self._rule_at(jnp.zeros([], jnp.int32)).init
+            assert init is not None
+            return init(params)
 
         return self.form.start(beginning.made(make, beginning.params), count)
 
@@ -92,7 +96,7 @@ class Treewise(Stage):
         inner = self.arguments.get("inner")
         return {} if inner is None else {field: [(inner, getattr(state, field))] for field in fields}
 
-    def advanced(self, run: Run, updates: Any, state: State) -> tuple[Any, State]:
+    def advanced(self, run: Run, updates: Updates, state: State) -> tuple[Any, State]:
         """The updates after this stage, and its state."""
         form, count = self.form, None
         if self.schedules:
@@ -136,11 +140,11 @@ def _held(name: str, old: State, new: State) -> State:
     return treedef.unflatten(map(_as, new_leaves, old_leaves))
 
 
-def _as(new: Any, old: Any) -> Any:
-    return cast(jnp.asarray(new), old.dtype) if hasattr(old, "dtype") else new
+def _as(new: ArrayLike, old: ArrayLike) -> ArrayLike:
+    return cast(jnp.asarray(new), old.dtype) if isinstance(old, jax.Array | np.ndarray) else new
 
 
-def transformations_in(x: Any) -> Iterator[GradientTransformation]:
+def transformations_in(x: object) -> Iterator[GradientTransformation]:
     """The transformations among arguments, also inside dicts and sequences."""
     if isinstance(x, GradientTransformation):
         yield x

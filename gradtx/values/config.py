@@ -77,7 +77,7 @@ def from_config(config: Mapping[str, Any]) -> Any:
     return factory(*args, **kwargs, **{argument: x for argument, x in given.items() if argument not in known})
 
 
-def _encode(where: str, x: Any) -> Any:
+def _encode(where: str, x: object) -> Any:
     if isinstance(x, Value):
         return to_config(x)
     if x is None or isinstance(x, bool | str | int | float):
@@ -105,7 +105,7 @@ def _encode(where: str, x: Any) -> Any:
 _RESERVED = frozenset({"call", "tuple", "items", "array"})
 
 
-def _decode(x: Any) -> Any:
+def _decode(x: object) -> Any:
     if isinstance(x, list):
         return [_decode(child) for child in x]
     if not isinstance(x, Mapping):

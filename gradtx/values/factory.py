@@ -14,12 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import DTypeLike
 
 from gradtx.values.domains import OFF, DTypeMark, Interval, OffAtZeroMark, StaticMark
 from gradtx.values.value import (
     LEAF,
     Call,
     Choice,
+    Maker,
     Number,
     Part,
     Value,
@@ -90,7 +92,7 @@ class Argument:
             )
         if x is None and self.may_be_none:
             return
-        number = x.item() if is_concrete_scalar(x) else x
+        number = jax.device_get(x).item() if is_concrete_scalar(x) else x
         for interval in self.intervals:
             if is_number(number):
                 if not interval.holds(number):
@@ -204,7 +206,7 @@ class Factory:
             leaves.extend(numbers)
         value = object.__new__(self.kind)
         value.__dict__.update(
-            _call=Call(self, tuple(parts)),
+            _call=Call(typing.cast(Maker, self), tuple(parts)),
             _leaves=tuple(leaves),
             arguments=MappingProxyType(known),
             schedules=schedules,
@@ -258,18 +260,18 @@ class Factory:
         return f"{self.name}({', '.join(parts)})"
 
 
-def _is_inexact_dtype(x: Any) -> bool:
+def _is_inexact_dtype(x: DTypeLike | None) -> bool:
     try:
         return x is None or jnp.issubdtype(jnp.dtype(x), jnp.inexact)
     except TypeError:
         return False
 
 
-def _frozen(x: Any) -> Any:
+def _frozen(x: object) -> object:
     return tuple(map(_frozen, x)) if isinstance(x, list) else x
 
 
-def show(x: Any) -> str:
+def show(x: object) -> str:
     """Source text of an argument: what `repr` prints and `eval` reads."""
     if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, Tracer):
         return f"jax.numpy.array({np.asarray(x).tolist()}, dtype='{x.dtype}')"
@@ -286,7 +288,7 @@ def show(x: Any) -> str:
     return repr(x)
 
 
-def _resolved(annotation: Any, body: Callable[..., Any]) -> Any:
+def _resolved(annotation: object, body: Callable[..., Any]) -> Any:
     if not isinstance(annotation, str):
         return annotation
     try:
@@ -295,13 +297,13 @@ def _resolved(annotation: Any, body: Callable[..., Any]) -> Any:
         return None
 
 
-def _marks(annotation: Any) -> Iterator[Any]:
+def _marks(annotation: object) -> Iterator[object]:
     yield from getattr(annotation, "__metadata__", ())
     for inner in typing.get_args(annotation):
         yield from _marks(inner)
 
 
-def _admits_none(annotation: Any) -> bool:
+def _admits_none(annotation: object) -> bool:
     return annotation in (None, type(None)) or any(map(_admits_none, typing.get_args(annotation)))
 
 

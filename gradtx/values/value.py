@@ -11,16 +11,17 @@ traces it. An array is recorded as an array, also one without axes: who gives an
 that may change, and whatever tells arrays from constants (``eqx.filter_jit``) finds it.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeAlias, TypeGuard, cast
+from typing import Any, Protocol, Self, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.tree_util import GetAttrKey
 
 Number: TypeAlias = Any
 """A leaf of a value: a Python number, an array, or what JAX puts in their place."""
@@ -40,7 +41,7 @@ class Maker(Protocol):
     @property
     def options(self) -> Mapping[str, Any]: ...
     @property
-    def numeric(self) -> frozenset[str]: ...
+    def numeric(self) -> Set[str]: ...
     def is_off(self, name: str, x: object) -> bool: ...
     def record(self, arguments: Mapping[str, Any]) -> Any: ...
     def run(self, arguments: Mapping[str, Any]) -> Any: ...
@@ -85,7 +86,7 @@ class Value:
         numeric = self.factory.numeric
         return {name: x for name, x in self.arguments.items() if name in numeric and callable(x)}
 
-    def numbers_at(self, count: Any) -> Mapping[str, Any]:
+    def numbers_at(self, count: Number) -> Mapping[str, Any]:
         """The arguments, with every schedule resolved at this count."""
         return {**self.arguments, **{name: schedule(count) for name, schedule in self.schedules.items()}}
 
@@ -235,8 +236,9 @@ class Call(Part):
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        same = isinstance(other, Call) and self.factory is other.factory
-        return same and hash(self) == hash(other) and self.arguments == other.arguments
+        if not isinstance(other, Call) or self.factory is not other.factory:
+            return False
+        return hash(self) == hash(other) and self.arguments == other.arguments
 
     @cached_property
     def _hash(self) -> int:
@@ -246,11 +248,9 @@ class Call(Part):
         return self._hash
 
     @cached_property
-    def keys(self) -> list[jax.tree_util.GetAttrKey]:
+    def keys(self) -> list[Any]:
         """One pytree key per number: the name of the argument that holds it."""
-        return [
-            jax.tree_util.GetAttrKey(path) for name, part in self.arguments for path in _paths(part, name)
-        ]
+        return [GetAttrKey(path) for name, part in self.arguments for path in _paths(part, name)]
 
 
 def _paths(part: Part, name: str) -> Iterator[str]:
@@ -306,12 +306,12 @@ def join(part: Part, leaves: Iterator[Number]) -> Any:
     raise TypeError(f"not a part of a recorded call: {part!r}")
 
 
-def is_number(x: object) -> TypeGuard[int | float | complex]:
+def is_number(x: object) -> bool:
     """Whether x is a Python or NumPy number (a bool is a choice, not a number)."""
     return isinstance(x, int | float | complex | np.number) and not isinstance(x, bool)
 
 
-def is_concrete_scalar(x: object) -> TypeGuard[jax.Array | np.ndarray]:
+def is_concrete_scalar(x: object) -> bool:
     """Whether x is an array without axes whose number can be read now."""
     if isinstance(x, np.ndarray):
         return x.ndim == 0
@@ -320,7 +320,7 @@ def is_concrete_scalar(x: object) -> TypeGuard[jax.Array | np.ndarray]:
     return not jnp.issubdtype(x.dtype, jax.dtypes.prng_key) and x.is_fully_addressable
 
 
-def canonical(x: Any) -> Any:
+def canonical(x: object) -> Any:
     """The form in which an argument is recorded: Python numbers, and dtypes by name."""
     if isinstance(x, np.generic):
         return x.item()
