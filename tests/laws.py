@@ -508,7 +508,7 @@ def unknown_extra_arguments_are_ignored(row: Row) -> None:
 
 @law
 def a_value_is_its_repr(row: Row) -> None:
-    names = {**vars(given), **vars(gradtx.contrib), **vars(gradtx)}
+    names = {**vars(gradtx.contrib), **vars(given), **vars(gradtx)}
     assert eval(repr(row()), names) == row()
 
 
