@@ -320,7 +320,9 @@ def new_numbers_compile_nothing(row: Row) -> None:
 
     def updated(i: int) -> None:
         # A number is a constant until it has changed once.
-        tx = jax.tree.map(lambda x: x if isinstance(x, int) else x * (1 - 0.01 * i), row())
+        tx = jax.tree.map(
+            lambda x: x * (1 - 0.01 * i * (1 if x < 1 else -1)) if type(x) is float else x, row()
+        )
         state = tx.init(params)
         for _ in range(2):
             _, state = tx.update(grads, state, params)

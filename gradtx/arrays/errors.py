@@ -22,10 +22,10 @@ class NotGiven(TypeError, ValueError):
     """An update lacks something that a transformation needs: params, or an extra argument."""
 
 
-def needs(name: str, what: str) -> NotGiven:
-    """The error for an update without `what`."""
+def needs(name: str, what: str, hint: str = "") -> NotGiven:
+    """The error for an update without `what`, and what it may have been meant to be."""
     call = "update(grads, state, params)" if what == "params" else f"update(grads, state, params, {what}=...)"
-    return NotGiven(f"{name} needs {what}: call {call}")
+    return NotGiven(f"{name} needs {what}: call {call}{hint}")
 
 
 def is_none(x: object) -> bool:

@@ -16,7 +16,7 @@ from gradtx.arrays.per_tensor import row_of
 from gradtx.arrays.types import Array, DType, PyTree
 from gradtx.core.batch import Batch
 from gradtx.core.layout import Slots
-from gradtx.core.rule import Rule, returned, slots_made
+from gradtx.core.rule import returned, slots_made
 from gradtx.core.run import Guard
 from gradtx.values.programs import Programs, Template
 
@@ -75,16 +75,17 @@ class LeafwiseProgram:
         param = None if tensor.param is None else cast(tensor.param, dtype)
         x, new_slots = cast(tensor.grad, dtype), []
         for i, (stage, old) in enumerate(zip(self.template.fill(shared.numbers), tensor.slots, strict=True)):
-            rule, layout = Rule(stage.name, stage.factory.run(stage.arguments)), stage.layout
+            rule, layout = stage.rule, stage.layout
+            names = rule.asks.update.names
             if stage.real_only and jnp.iscomplexobj(x):
                 raise errors.not_real(stage.name)
             seen = layout.read(old)
             known = {**shared.extra, **tensor.own, "path": path, "step": shared.steps[i], **seen}
             if param is not None:
                 known["param"] = layout.see(param)
-            if "key" in rule.asks.names:
+            if "key" in names:
                 known["key"] = key_for(shared.seeds[i], tensor.stream, known["step"])
-            given = {name: known[name] for name in rule.asks.names[1:] if name in known}
+            given = {name: known[name] for name in names[1:] if name in known}
             update = rule.update if shared.guard is None else shared.guard.rule(rule.update, seen)
             try:
                 out = update(layout.see(x), **given)
@@ -111,9 +112,9 @@ class LeafwiseProgram:
     ) -> Slots:
         """The slots of a param, of the one stage that this is a program of; `start` is compiled."""
         (stage,) = self.template.fill(numbers)
-        rule = Rule(stage.name, stage.factory.run(stage.arguments))
-        named: dict[str, Any] = {"path": path} if "path" in rule.init_asks else {}
-        if "key" in rule.init_asks:
+        rule = stage.rule
+        named: dict[str, Any] = {"path": path} if "path" in rule.asks.init else {}
+        if "key" in rule.asks.init:
             named["key"] = key_for(seed, stream, 0)
         made = stage.layout.make(rule.init_with(stage.name, named), param, stage.form.slots)
         slots_made(stage.name, made, stage.form.slots)
@@ -132,7 +133,7 @@ class LeafwiseProgram:
     ) -> list[Slots]:
         """Of tensors of one shape the slots that `refresh` names, refreshed where they are due."""
         filled = self.template.fill(numbers)[stage]
-        rule, layout = Rule(filled.name, filled.factory.run(filled.arguments)), filled.layout
+        rule, layout = filled.rule, filled.layout
 
         def refreshed(slots: Slots) -> Slots:
             assert rule.refresh is not None

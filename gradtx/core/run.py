@@ -35,6 +35,16 @@ class Guard(Protocol):
         ...
 
 
+class Needy(Protocol):
+    """A stage that asks for something by name."""
+
+    @property
+    def name(self) -> str: ...
+    def hint(self, what: str) -> str:
+        """What something that nobody gave may have been meant to be."""
+        ...
+
+
 @dataclass(frozen=True)
 class Run:
     """What one update carries.
@@ -71,7 +81,7 @@ class Run:
         params: Params | None,
         extra: Mapping[str, Any],
         *,
-        needs: Mapping[str, str],
+        needs: Mapping[str, Needy],
         param_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
         wide: bool = False,
         which: Sequence[int] = (),
@@ -81,7 +91,7 @@ class Run:
 
         Args:
             name, updates, params, extra, which, guard: as above.
-            needs: what must be given, with the name of the stage that needs it.
+            needs: what must be given, with the stage that needs it.
             param_shape: the shape of the param that an incoming update of a shape is for.
             wide: whether the updates leave in at least float32.
 
@@ -112,7 +122,7 @@ class Run:
             given = params if what == "params" else extra.get(what)
             # With nothing to update nothing is needed; and None is also the empty tree.
             if given is None and any(grad is not None for grad in leaves):
-                raise errors.needs(whose, what)
+                raise errors.needs(whose.name, what, whose.hint(what))
         return cls(
             name, updates, params, extra, leaves, beside, treedef, dtypes,
             which or [0] * len(leaves), guard, is_traced(leaves),

@@ -14,21 +14,13 @@ from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import as_array, at_least_float32
 from gradtx.arrays.per_tensor import rows
 from gradtx.arrays.select import leaf_paths
-from gradtx.arrays.signatures import Signature
 from gradtx.arrays.types import Array, DType, State
 from gradtx.core.batch import LOOP, Batch, batch_in_force
 from gradtx.core.layout import Layout, Slots, StateForm
 from gradtx.core.program import BOOKS, PROGRAMS, LeafwiseProgram, Shared, Tensor, incremented
+from gradtx.core.rule import Asks
 from gradtx.core.run import Run
 from gradtx.values.value import Number, Value
-
-
-class Asks(NamedTuple):
-    """What a rule asks for: `update`, and by name beside the param `init`; the slots that `refresh` names."""
-
-    update: Signature
-    init: tuple[str, ...]
-    refresh: tuple[str, ...] | None
 
 
 class Periodic(NamedTuple):
