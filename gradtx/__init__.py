@@ -328,8 +328,10 @@ try:
 except _PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-_LATER = dict.fromkeys(("assignment", "contrib", "experimental", "perturbations", "projections", "torch"), "")
-_LATER["multi_normal"] = "perturbations.gaussian"
+_LATER = {"multi_normal": "perturbations.gaussian"}
+_LATER |= dict.fromkeys(
+    ("assignment", "contrib", "experimental", "perturbations", "projections", "torch"), ""
+)
 """What is imported when it is first asked for, and the module that it is in; a room is in none."""
 
 
