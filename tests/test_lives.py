@@ -130,6 +130,30 @@ def test_what_functions_hold_is_freed_with_them(make: Callable[[Trainer], Any], 
     assert sum(ref() is not None for ref in alive) <= allowed
 
 
+def test_what_an_objective_holds_is_freed_with_it() -> None:
+    class Problem(Trainer):
+        def loss(self, x: Any) -> Any:
+            return jnp.sum((x - self.rate) ** 2)
+
+    alive = []
+    for _ in range(3):
+        problem = Problem()
+        alive.append(weakref.ref(problem))
+        with Compilations() as compilations:
+            assert gradtx.minimize(lambda x, own=problem: own.loss(x), jnp.zeros(2)).success
+            assert gradtx.minimize(problem.loss, jnp.zeros(2)).success
+        with Compilations() as again:
+            assert gradtx.minimize(problem.loss, jnp.zeros(2)).success
+        assert compilations.count > 0 and again.count == 0
+        average = gradtx.torch.optim.swa_utils.AveragedModel(
+            PARAMS, multi_avg_fn=lambda averaged, now, n, own=problem: [own.rate * x for x in averaged]
+        )
+        average.update_parameters(PARAMS)
+        del problem, average
+    gc.collect()
+    assert sum(ref() is not None for ref in alive) == 0
+
+
 def test_a_rebuilt_optimizer_with_a_function_of_a_module_compiles_nothing() -> None:
     def rebuilt() -> None:
         by_jit_step(gradtx.adamw(half_time, weight_decay=0.1))

@@ -18,6 +18,7 @@ from gradtx.optimizers.lbfgs import lbfgs
 from gradtx.step import apply_updates
 from gradtx.transforms.linesearch import searches
 from gradtx.tree.states import get_all_with_path
+from gradtx.values.programs import CompiledFor
 
 
 class Stop(IntEnum):
@@ -250,8 +251,8 @@ def _last(tx: GradientTransformation, state: State) -> State:
     return state if hasattr(state, "value") else ()
 
 
-_run_compiled = jax.jit(_run, static_argnums=0)
-_advance_compiled = jax.jit(_advance, static_argnums=0)
+_run_compiled = CompiledFor(_run)
+_advance_compiled = CompiledFor(_advance)
 
 
 def _evaluate(fun: Any, x: Params, args: Any) -> tuple[Array, Updates]:
