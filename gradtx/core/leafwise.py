@@ -17,7 +17,8 @@ from gradtx.core.run import Segment, check_inexact
 from gradtx.core.segment import LeafwiseSegment, LeafwiseStage, Periodic, Variant, stream_of
 from gradtx.core.transformation import EmptyState, GradientTransformation, Stage
 from gradtx.values.factory import register
-from gradtx.values.value import Number, Value
+from gradtx.values.parts import Number
+from gradtx.values.value import Value
 
 P = ParamSpec("P")
 

@@ -20,7 +20,8 @@ from gradtx.core.layout import Layout, Slots, StateForm
 from gradtx.core.program import BOOKS, PROGRAMS, LeafwiseProgram, Shared, Tensor, incremented
 from gradtx.core.rule import Asks
 from gradtx.core.run import Run
-from gradtx.values.value import Number, Value
+from gradtx.values.parts import Number
+from gradtx.values.value import Value
 
 
 class Periodic(NamedTuple):

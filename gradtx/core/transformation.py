@@ -46,8 +46,9 @@ from gradtx.core.layout import StateForm, StateMismatch
 from gradtx.core.placement import Beginning
 from gradtx.core.rule import Asks, Rule
 from gradtx.core.run import Guard, Run, Segment
+from gradtx.values.parts import Number
 from gradtx.values.programs import Programs
-from gradtx.values.value import Number, Value
+from gradtx.values.value import Value
 
 
 class EmptyState(NamedTuple):

@@ -18,7 +18,8 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
-from gradtx.values.value import Call, Choice, Maker, Node, Number, Value, key_of, unflatten
+from gradtx.values.parts import Choice, Node, Number, key_of
+from gradtx.values.value import Call, Maker, Value, unflatten
 
 P = TypeVar("P")
 
