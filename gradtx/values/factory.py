@@ -81,7 +81,7 @@ class Factory:
         keyword_only = inspect.Parameter.KEYWORD_ONLY
         return tuple(name for name, p in self.parameters.items() if p.kind is not keyword_only)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         """The value of this call."""
         defaults = self._defaults
         # What `inspect` does for any signature takes as long as the rest of a recording.
@@ -212,7 +212,7 @@ def register(
     kind: type[Value],
     *,
     name: str | None = None,
-    **options: Any,
+    **options: object,
 ) -> Callable[..., Any]:
     """The public function that records calls of `body` as values of `kind`.
 
@@ -232,7 +232,7 @@ def register(
             "write one with def"
         )
 
-    def public(*args: Any, **kwargs: Any) -> Any:
+    def public(*args: object, **kwargs: object) -> Any:
         return factory(*args, **kwargs)
 
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):

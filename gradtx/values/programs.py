@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
-from gradtx.values.parts import Choice, Node, Number, key_of
+from gradtx.values.parts import Choice, Node, Number, Part, key_of
 from gradtx.values.value import Call, Maker, Value, unflatten
 
 P = TypeVar("P")
@@ -144,7 +144,7 @@ class CompiledFor:
         # For functions that are equal by value, such as a frozen dataclass that can be called.
         self.by_value = jax.jit(body, static_argnums=0, donate_argnums=tuple(i + 1 for i in donate))
 
-    def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
+    def __call__(self, function: Callable[..., Any], *args: object) -> Any:
         """What the body returns."""
         if not _is_by_identity(function):
             return self.by_value(function, *args)
@@ -198,7 +198,7 @@ class _WeakCall(Call):
         return found
 
 
-def _weakly(part: Any, forget: Callable[[Any], Any]) -> Any:
+def _weakly(part: Part, forget: Callable[[Any], Any]) -> Any:
     match part:
         case Call():
             return _WeakCall(part, forget)

@@ -92,7 +92,7 @@ class Value:
         """Whether one of its numbers is a tracer."""
         return any(isinstance(leaf, Tracer) for leaf in self._leaves)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: object) -> Self:
         """The same call with some arguments changed: ``tx.replace(learning_rate=3e-4)``.
 
         Without changes, numbers that are arrays without axes become Python numbers, and so constants: for
@@ -219,7 +219,7 @@ def split(x: Any) -> tuple[list[Number], Part]:
     return _split_node(treedef, tuple(range(len(leaves))), leaves)
 
 
-def _split_node(kind: Any, keys: tuple[Any, ...], children: Iterable[Any]) -> tuple[list[Number], Part]:
+def _split_node(kind: object, keys: tuple[Any, ...], children: Iterable[Any]) -> tuple[list[Number], Part]:
     pairs = [split(child) for child in children]
     leaves = [leaf for numbers, _ in pairs for leaf in numbers]
     return leaves, Node(kind, keys, tuple(part for _, part in pairs))
