@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,6 @@ from jax.tree_util import keystr
 from jax.typing import ArrayLike
 
 from gradtx.arrays.types import DType, PyTree, State
-
-E = TypeVar("E", bound=BaseException)
 
 _ENGINE = tuple(str(Path(__file__).parent.parent / room) for room in ("values", "arrays", "core", "step.py"))
 
@@ -148,13 +146,13 @@ def another_state(name: str, state: State, expected: str, swapped: bool) -> Valu
     return ValueError(f"{name}: this is not its state: expected {expected}, got {found}; {hint}")
 
 
-def without_engine(error: E) -> E:
-    """The error with a traceback from which the library's own steps between the user's files are left out.
+def hide_engine(error: BaseException) -> None:
+    """Leave the library's own steps between the user's files out of the traceback of an error.
 
     With ``JAX_TRACEBACK_FILTERING=off`` they stay, as those of JAX do.
     """
     if getattr(jax.config, "jax_traceback_filtering", None) == "off":
-        return error
+        return
     kept, step = [], error.__traceback__
     while step is not None:
         if not step.tb_frame.f_code.co_filename.startswith(_ENGINE):
@@ -163,4 +161,4 @@ def without_engine(error: E) -> E:
     found: TracebackType | None = None
     for step in reversed(kept):
         found = TracebackType(found, step.tb_frame, step.tb_lasti, step.tb_lineno)
-    return error.with_traceback(found)
+    error.__traceback__ = found

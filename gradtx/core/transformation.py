@@ -108,7 +108,8 @@ class GradientTransformation(Value):
                 run = segment.advance(run, states, final=segment is plan.segments[-1])
             return run.finish(), self.pack(iter(states))
         except Exception as error:
-            raise errors.without_engine(error) from error.__cause__
+            errors.hide_engine(error)
+            raise
 
     def __iter__(self) -> Iterator[Any]:
         """``init, update = tx``."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import at_least_float32, cast, largest, safe_increment
 from gradtx.arrays.per_tensor import is_traced
+from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import filled
 from gradtx.arrays.types import Array, Params, Scalar, State, Updates
 from gradtx.core.transformation import GradientTransformation, check_transformation
@@ -282,9 +283,8 @@ def _finite(value: Array, grad: Updates) -> Array:
 def _largest(updates: Updates) -> Array:
     """The largest magnitude in a tree; 0 if it is empty, NaN if it has one."""
     sizes = [largest(x) for x in jax.tree.leaves(updates)]
-    return (
-        jnp.max(jnp.stack([x.astype(at_least_float32(x.dtype)) for x in sizes])) if sizes else jnp.zeros([])
-    )
+    dtype = at_least_float32(*(x.dtype for x in sizes))
+    return joined("max", [jnp.zeros([], dtype), *(x.astype(dtype) for x in sizes)])
 
 
 def _result(now: Progress) -> MinimizeResult:
