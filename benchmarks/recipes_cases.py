@@ -8,6 +8,7 @@ from typing import Any
 
 import gradtx
 from gradtx import GradientTransformation, contrib
+from gradtx.contrib.privacy import PerExample
 
 RATES = ("learning_rate", "max_learning_rate")
 """What a factory that trains on its own calls its learning rate."""
@@ -179,4 +180,4 @@ def with_rate(
 
 def is_per_example(tx: GradientTransformation) -> bool:
     """Whether it takes the gradients of each example."""
-    return any(stage.per_example for stage in tx.stages)  # pyright: ignore[reportAttributeAccessIssue]
+    return any(isinstance(stage, PerExample) for stage in tx.stages)

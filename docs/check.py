@@ -17,7 +17,7 @@ import gradtx
 
 DOCS = Path(__file__).parent
 REFERENCE = re.compile(r"^::: (gradtx\.[\w.]+)", re.MULTILINE)
-EXPORT = re.compile(r"^from [\w.]+ import (\w+) as \1$", re.MULTILINE)
+EXPORT = re.compile(r"^ *from [\w.]+ import (\w+) as \1$", re.MULTILINE)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

@@ -11,17 +11,32 @@ Small gradient transformations chain into any optimizer::
 __namespace__ = ""
 
 
+from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
-# assignment: pairing rows with columns
-from gradtx import assignment as assignment
+# Rooms beside the way of most programs: each is imported when it is first asked for.
+if _TYPE_CHECKING:
+    # assignment: pairing rows with columns
+    from gradtx import assignment as assignment
 
-# contrib: newer and less settled optimizers
-from gradtx import contrib as contrib
+    # contrib: newer and less settled optimizers
+    from gradtx import contrib as contrib
 
-# experimental: what may change
-from gradtx import experimental as experimental
+    # experimental: what may change
+    from gradtx import experimental as experimental
+
+    # perturbations: functions smoothed by noise
+    from gradtx import perturbations as perturbations
+
+    # projections: the nearest point of a set
+    from gradtx import projections as projections
+
+    # torch: PyTorch's names, defaults and numbers
+    from gradtx import torch as torch
+    from gradtx.perturbations.gaussian import multi_normal as multi_normal
 
 # losses: predictions and targets -> one number per sample
 from gradtx import losses as losses
@@ -29,17 +44,8 @@ from gradtx import losses as losses
 # microbatching: a batch in parts, one after the other
 from gradtx import microbatching as microbatching
 
-# perturbations: functions smoothed by noise
-from gradtx import perturbations as perturbations
-
-# projections: the nearest point of a set
-from gradtx import projections as projections
-
 # schedules: count -> value
 from gradtx import schedules as schedules
-
-# torch: PyTorch's names, defaults and numbers
-from gradtx import torch as torch
 
 # transforms: primitives; wrappers and chains too, as Optax has them there
 from gradtx import transforms as transforms
@@ -143,8 +149,6 @@ from gradtx.optimizers.variance import radam as radam
 from gradtx.optimizers.variance import yogi as yogi
 
 # perturbations: the one that Optax has here
-from gradtx.perturbations.gaussian import multi_normal as multi_normal
-
 # schedules: those that Optax has here too
 from gradtx.schedules import constant_schedule as constant_schedule
 from gradtx.schedules import cosine_decay_schedule as cosine_decay_schedule
@@ -323,3 +327,22 @@ try:
     __version__ = _version("gradtx")
 except _PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
+
+_LATER = {"multi_normal": "perturbations.gaussian"}
+_LATER |= dict.fromkeys(
+    ("assignment", "contrib", "experimental", "perturbations", "projections", "torch"), ""
+)
+"""What is imported when it is first asked for, and the module that it is in; a room is in none."""
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'gradtx' has no attribute {name!r}")
+    module = _import_module(f"gradtx.{_LATER[name] or name}")
+    found = getattr(module, name) if _LATER[name] else module
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

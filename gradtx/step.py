@@ -148,7 +148,8 @@ def jit_step(
         program, numbers = _STEPS([tx])
         return program.run(numbers, grads, state, params, extra)
     except Exception as error:
-        raise errors.without_engine(error) from error.__cause__
+        errors.hide_engine(error)
+        raise
 
 
 class _Step:

@@ -1,6 +1,7 @@
 """How the tests compile; the options of pytest; float64 where a test asks for it."""
 
 import difflib
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def row_of(item: Any) -> str | None:
     """The name of the row that an item is about."""
     return getattr(item.callspec.params.get("row"), "name", None) if hasattr(item, "callspec") else None
+
+
+def pytest_collection_finish() -> None:
+    # What compiled programs hold is millions of objects, through which each full collection would go.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx
+from gradtx.core.leafwise import Leafwise
 from tests import given
 from tests.closeness import double_precision
 from tests.compiling import USUAL
@@ -156,21 +157,40 @@ def weak_types_become_strong(row: Row) -> None:
 
 @law
 def sharding_is_a_fixed_point(row: Row) -> None:
-    mesh = jax.make_mesh((8,), ("data",))
+    _assert_fixed_on(jax.sharding.AxisType.Explicit, row())
+
+
+@apart
+@law_of_stages
+def sharding_is_a_fixed_point_on_automatic_axes(row: Row) -> None:
+    _assert_fixed_on(jax.sharding.AxisType.Auto, row())
+
+
+def _assert_fixed_on(axes: Any, tx: Any) -> None:
+    """`init` puts everything where updates leave it, says so of shapes, and a step is compiled once."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(axes,))
     split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
-    params = {"w": jax.device_put(jnp.ones((8, 2)), split), "v": jax.device_put(jnp.ones(16), split)}
-    tx = row()
-    state = tx.init(params)
+    whole = {"w": np.linspace(0, 1, 16, dtype=np.float32).reshape(8, 2), "v": np.ones(16, np.float32)}
+    grads, params = jax.device_put(whole, split), jax.device_put(whole, split)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), params)
+    state, counts = tx.init(params), []
+    for real, abstract in zip(jax.tree.leaves(state), jax.tree.leaves(tx.init(shapes)), strict=True):
+        assert abstract.sharding.is_equivalent_to(real.sharding, real.ndim), (abstract, real.sharding)
+
+    @jax.jit
+    def step(grads: Any, state: Any, params: Any) -> Any:
+        updates, state = tx.update(grads, state, params)
+        return gradtx.apply_updates(params, updates), state
+
     with jax.set_mesh(mesh):
-        _, after = jax.jit(tx.update)(params, state, params)
-    shapes = {x.shape for x in params.values()}
-    like_params = gradtx.tree.map_params(
-        tx, lambda x: x.shape in shapes, state, transform_non_params=lambda _: False
-    )
-    for follows, before, now in zip(*map(jax.tree.leaves, (like_params, state, after)), strict=True):
-        if follows:
-            assert before.sharding.is_equivalent_to(split, before.ndim)
-            assert now.sharding.is_equivalent_to(split, now.ndim)
+        for _ in range(3):
+            before = jax.tree.map(lambda x: x.sharding, (params, state))
+            with Compilations() as compilations:
+                params, state = jax.block_until_ready(step(grads, state, params))
+            counts.append(compilations.count)
+            for old, new in zip(jax.tree.leaves(before), jax.tree.leaves((params, state)), strict=True):
+                assert old.is_equivalent_to(new.sharding, new.ndim), (old, new.sharding)
+    assert counts[1:] == [0, 0], counts
 
 
 # --- 2. transformations of JAX ----------------------------------------------------------------------
@@ -283,15 +303,45 @@ def nothing_is_compiled_twice(row: Row) -> None:
 
 
 @law
-def eager_updates_compile_once(row: Row) -> None:
+def eager_updates_compile_nothing_for_numbers_old_or_new(row: Row) -> None:
     params, grads = tree(0), tree(1)
-    tx = row()
-    state = tx.init(params)
-    for _ in range(4):  # what happens now and then, such as a step after accumulation, has happened
-        _, state = tx.update(grads, state, params)
+
+    def updated(i: int) -> None:
+        scaled = lambda x: x * (1 - 0.01 * i if x < 1 else 1 + 0.01 * i)  # noqa: E731
+        tx = jax.tree.map(lambda x: scaled(x) if type(x) is float else x, row())
+        state = tx.init(params)
+        for _ in range(5):  # so that what happens now and then, such as a step after accumulation, happens
+            _, state = tx.update(grads, state, params)
+
+    updated(0)
+    updated(1)  # a number is a constant until it has changed once
     with Compilations() as compilations:
-        row().update(grads, state, params)
+        updated(0)
+        updated(2)
     assert compilations.count == 0
+
+
+@law
+def no_tracer_is_kept(row: Row) -> None:
+    params, tx = tree(0), jax.tree.map(lambda x: x, row())  # what it keeps of itself, it makes in the trace
+    with jax.checking_leaks():
+        jax.make_jaxpr(tx.init)(params)
+        state = tx.init(params)
+        jax.make_jaxpr(tx.update)(params, state, params)
+    jax.block_until_ready(tx.update(params, state, params))
+
+
+@law_of_stages
+@double_precision()
+def elementwise_rules_see_each_number_alone(row: Row) -> None:
+    grads, params = normal({"w": (6,)}, 0), normal({"w": (6,)}, 1)
+    for stage in row().stages:
+        if isinstance(stage, Leafwise) and stage.elementwise:
+            whole, _ = run(stage, params, [grads, params])
+            for part in (slice(0, 2), slice(2, 6)):
+                cut = lambda tree, part=part: jax.tree.map(lambda x: x[part], tree)  # noqa: E731
+                alone, _ = run(stage, cut(params), [cut(grads), cut(params)])
+                assert_close(alone, cut(whole), rtol=1e-13, atol=1e-14)
 
 
 # --- 4. odd trees -----------------------------------------------------------------------------------
@@ -447,7 +497,7 @@ def unknown_extra_arguments_are_ignored(row: Row) -> None:
 
 @law
 def a_value_is_its_repr(row: Row) -> None:
-    names = {**vars(given), **vars(gradtx.contrib), **vars(gradtx)}
+    names = {**vars(gradtx.contrib), **vars(given), **vars(gradtx)}
     assert eval(repr(row()), names) == row()
 
 

@@ -1,16 +1,22 @@
 """Functions without noise to minimize, and SciPy's way to their minima."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
-from sklearn.datasets import load_breast_cancer
 
-X, Y = load_breast_cancer(return_X_y=True)
-X = (X - X.mean(axis=0)) / X.std(axis=0)
+
+@cache
+def breast_cancer() -> tuple[np.ndarray, np.ndarray]:
+    """Standardised features, and labels. The import takes a second, so that it waits for who needs it."""
+    from sklearn.datasets import load_breast_cancer
+
+    features, labels = load_breast_cancer(return_X_y=True)
+    return (features - features.mean(axis=0)) / features.std(axis=0), labels
 
 
 def rosenbrock(x: Any) -> Any:
@@ -27,8 +33,9 @@ def booth(x: Any) -> Any:
 
 def logistic(w: Any) -> Any:
     """Logistic regression with a little weight decay, without which the optimum is far away."""
-    z = X @ w[:-1] + w[-1]
-    return jnp.mean(jnp.logaddexp(0, z) - Y * z) + 1e-3 * jnp.sum(w[:-1] ** 2)
+    features, labels = breast_cancer()
+    z = features @ w[:-1] + w[-1]
+    return jnp.mean(jnp.logaddexp(0, z) - labels * z) + 1e-3 * jnp.sum(w[:-1] ** 2)
 
 
 class Problem(NamedTuple):

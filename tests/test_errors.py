@@ -1,8 +1,10 @@
 """What a user reads after each mistake. The messages are pinned: they are part of the interface."""
 
+import functools
 import re
+import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -627,3 +629,163 @@ def test_errors_reach_the_user_of_train_state() -> None:
         state.apply_gradients(grads=grads)
     with raises(ValueError, "updates have no ['bias'], params do"):
         jax.jit(lambda s, g: s.apply_gradients(grads=g))(state, {"kernel": grads["kernel"]})
+
+
+# --- rules of users ---------------------------------------------------------------------------------
+
+
+class MomentumState(NamedTuple):
+    trace: gradtx.Params
+
+
+def rule(update: Any, init: Any = lambda param: dict(trace=jnp.zeros_like(param))) -> Any:
+    @gradtx.leafwise(state=MomentumState)
+    def momentum():
+        return init, update
+
+    return gradtx.chain(gradtx.scale(2.0), momentum(), gradtx.scale(-0.1))
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (lambda grad, trce: (grad, dict(trace=grad)), "trce=...); or did you mean its slot trace?"),
+        (
+            lambda grad, trace: None,
+            "momentum: update must return the new update, or the new update and a dict",
+        ),
+        (lambda grad, trace: (dict(trace=trace), grad), "in this order; it returned (dict, "),
+        (lambda grad, trace: (grad, trace), "momentum: update must return the new update, or"),
+        (
+            lambda grad, trace: (grad, dict(trac=trace)),
+            "momentum: update returned the slots ['trac']; its state",
+        ),
+        (lambda grad, trace: (grad, dict(trace=trace[:1])), "momentum: trace has shape (2,), and shape (1,)"),
+        (lambda grad, trace: (grad[:1], dict(trace=trace)), "momentum: returned shape (1,) for an update of"),
+    ],
+)
+@pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_what_a_rule_did_wrong_is_said(mode: Any, update: Any, message: str) -> None:
+    tx, params = rule(update), {"w": jnp.ones(2)}
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        mode(tx.update)(params, tx.init(params))
+
+
+def test_what_an_init_did_wrong_is_said() -> None:
+    update = lambda grad, trace: (grad, dict(trace=trace))  # noqa: E731
+    with pytest.raises(TypeError, match="momentum: init must return a dict of its slots, got"):
+        rule(update, lambda param: param).init({"w": jnp.ones(2)})
+    with pytest.raises(ValueError, match=r"momentum: init returned the slots \['mu'\]; its state has"):
+        rule(update, lambda param: dict(mu=param)).init({"w": jnp.ones(2)})
+    with pytest.raises(TypeError, match="momentum: its function must return init, update"):
+        rule(3)
+
+
+@pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_an_error_in_a_rule_shows_the_rule_and_none_of_the_engine(mode: Any) -> None:
+    def update(grad, trace):
+        return grad @ jnp.ones((7, 7)), dict(trace=trace)
+
+    tx, params = rule(update), {"a": {"w": jnp.ones((2, 3))}}
+    with pytest.raises(TypeError) as caught:
+        mode(tx.update)(params, tx.init(params))
+    notes = caught.value.__notes__
+    assert "in the rule momentum" in notes
+    assert any(note.startswith("while updating ['a']['w']: shapes: the update (2, 3)") for note in notes)
+    names = [step.name for step in traceback.extract_tb(caught.value.__traceback__)]
+    files = [step.filename for step in traceback.extract_tb(caught.value.__traceback__)]
+    # Of gradtx there is `update`, which the user called.
+    assert "update" in names and sum("/gradtx/core/" in file for file in files) <= 1
+
+
+@pytest.mark.parametrize("kind", ["wrapped", "partial", "compiled", "callable"])
+def test_a_rule_may_be_any_function(kind: str) -> None:
+    def update(grad, trace, scale=1.0):
+        return scale * grad + trace, dict(trace=trace + grad)
+
+    class Callable:
+        def __call__(self, grad, trace):
+            return update(grad, trace)
+
+    @functools.wraps(update)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return update(*args, **kwargs)
+
+    made = {
+        "wrapped": wrapped,
+        "partial": functools.partial(update, scale=1.0),
+        "compiled": jax.jit(update),
+        "callable": Callable(),
+    }
+    tx, params = rule(made[kind]), {"w": jnp.ones(2)}
+    state = tx.init(params)
+    for expected in (-0.2, -0.4):
+        updates, state = tx.update(params, state, params)
+        assert jnp.allclose(updates["w"], expected)
+
+
+def test_decorators_work_with_and_without_parentheses() -> None:
+    def double():
+        return lambda grad: 2 * grad
+
+    def halve():
+        return gradtx.init_empty_state, lambda updates, state: (jax.tree.map(lambda u: u / 2, updates), state)
+
+    for leafwise in (gradtx.leafwise, gradtx.leafwise()):
+        for treewise in (gradtx.treewise, gradtx.treewise()):
+            tx = gradtx.chain(leafwise(double)(), treewise(halve)())
+            updates, _ = tx.update({"w": jnp.ones(2)}, tx.init({"w": jnp.ones(2)}))
+            assert jnp.array_equal(updates["w"], jnp.ones(2))
+
+
+def test_recipes_take_positional_only_and_any_keywords() -> None:
+    @gradtx.recipe
+    def mine(learning_rate, /, momentum=0.9, *, nesterov=False, **rest):
+        return gradtx.chain(gradtx.trace(momentum, nesterov), gradtx.adam(learning_rate, **rest))
+
+    tx = mine(0.5, b1=0.25, b2=gradtx.constant_schedule(0.5))
+    assert repr(tx).startswith("mine(0.5, momentum=0.9, nesterov=False, b1=0.25, b2=constant_schedule(")
+    assert eval(repr(tx), {**vars(gradtx), "mine": mine}) == tx
+    assert (
+        gradtx.from_config(gradtx.to_config(tx))
+        == tx
+        != tx.replace(b1=0.5)
+        == mine(0.5, b1=0.5, b2=gradtx.constant_schedule(0.5))
+    )
+    params = {"w": jnp.ones(2)}
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert jnp.allclose(updates["w"], -0.5)
+    assert gradtx.hyperparams(tx, tx.init(params)).next["b1"] == 0.25
+    with pytest.raises(TypeError, match="adam: got an unexpected keyword argument 'b3'"):
+        mine(0.5, b3=0.1)
+
+
+MASKS = [
+    lambda params: jax.tree.map(lambda x: x.ndim > 1, params),
+    lambda params, least=2: jax.tree.map(lambda x: x.ndim >= least, params),
+    lambda params, *rest: jax.tree.map(lambda x: x.ndim > 1, params),
+    lambda params, *, least=2, **rest: jax.tree.map(lambda x: x.ndim >= least, params),
+    functools.partial(lambda least, params: jax.tree.map(lambda x: x.ndim >= least, params), 2),
+    functools.partial(lambda params, least: jax.tree.map(lambda x: x.ndim >= least, params), least=2),
+    lambda path, leaf: leaf.ndim > 1,
+    lambda path, leaf, least=2: leaf.ndim >= least,
+    lambda path, leaf, *rest, **more: leaf.ndim > 1,
+    functools.partial(lambda least, path, leaf: leaf.ndim >= least, 2),
+]
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_mask_functions_are_read_by_what_they_must_be_given(mask: Any) -> None:
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    for tx in (
+        gradtx.adamw(0.5, weight_decay=0.5, mask=mask),
+        gradtx.partition({True: gradtx.adamw(0.5, weight_decay=0.5), False: gradtx.sgd(0.1)}, mask),
+    ):
+        updates, _ = tx.update(zeros, tx.init(params), params)
+        assert float(updates["kernel"][0, 0]) == -0.25 and float(updates["bias"][0]) == 0.0
+
+
+def test_a_mask_that_must_be_given_keywords_is_refused() -> None:
+    with pytest.raises(TypeError, match="masked: mask: a function must take the params, or"):
+        gradtx.masked(gradtx.scale(2.0), lambda params, *, least: params).init({"w": jnp.ones(2)})

@@ -79,7 +79,7 @@ def test_a_float_stays_a_float_until_it_is_traced() -> None:
 def test_values_travel_through_jax() -> None:
     tx = gradtx.adamw(gradtx.linear_schedule(0.1, 0.0, 10), mask={".*": True})
     back = jax.jit(lambda tx: tx)(tx)
-    assert back != tx and back.replace() == back
+    assert back != tx and back.replace() != tx  # as float32, 0.1 is another number
     assert jax.tree.structure(back) == jax.tree.structure(tx)
     paths = [jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_flatten_with_path(tx)[0]]
     assert paths[0] == ".learning_rate.init_value" and ".b1" in paths

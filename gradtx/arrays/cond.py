@@ -11,7 +11,7 @@ from gradtx.arrays.types import Array, PyTree
 T = TypeVar("T")
 
 
-def cond(condition: Array, true: Callable[..., T], false: Callable[..., T], *operands: PyTree) -> T:
+def cond(condition: Array | bool, true: Callable[..., T], false: Callable[..., T], *operands: PyTree) -> T:
     """`jax.lax.cond`, decided at once where the condition is known: eagerly, nothing is compiled for it."""
     if isinstance(condition, Tracer):
         return jax.lax.cond(condition, true, false, *operands)

@@ -1,15 +1,17 @@
 """What a user reads: each message names the transformation, the path and both sides, and says what to do."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import keystr
+from jax.typing import ArrayLike
 
-E = TypeVar("E", bound=BaseException)
+from gradtx.arrays.types import DType, PyTree, State
 
 _ENGINE = tuple(str(Path(__file__).parent.parent / room) for room in ("values", "arrays", "core", "step.py"))
 
@@ -18,34 +20,34 @@ class NotGiven(TypeError, ValueError):
     """An update lacks something that a transformation needs: params, or an extra argument."""
 
 
-def needs(name: str, what: str) -> NotGiven:
-    """The error for an update without `what`."""
+def needs(name: str, what: str, hint: str = "") -> NotGiven:
+    """The error for an update without `what`, and what it may have been meant to be."""
     call = "update(grads, state, params)" if what == "params" else f"update(grads, state, params, {what}=...)"
-    return NotGiven(f"{name} needs {what}: call {call}")
+    return NotGiven(f"{name} needs {what}: call {call}{hint}")
 
 
-def is_none(x: Any) -> bool:
+def is_none(x: object) -> bool:
     """Whether x is None: the ``is_leaf`` that keeps absent leaves in their places."""
     return x is None
 
 
-def is_sparse(x: Any) -> bool:
+def is_sparse(x: object) -> bool:
     """Whether x is a sparse matrix (BCOO), which is one tensor though it is a pytree."""
     return hasattr(x, "todense")
 
 
-def paths(tree: Any) -> dict[str, Any]:
+def paths(tree: PyTree) -> dict[str, Any]:
     """Every leaf of a tree by its path as an error prints it, ``['layer1']['w']``; None is a leaf."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_none)
     return {keystr(path): leaf for path, leaf in leaves}
 
 
-def path_of(tree: Any, i: int) -> str:
+def path_of(tree: PyTree, i: int) -> str:
     """The path of the i-th leaf of a tree, None counted as one."""
     return list(paths(tree))[i]
 
 
-def another_structure(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> ValueError:
+def another_structure(name: str, a: str, tree_a: PyTree, b: str, tree_b: PyTree) -> ValueError:
     """The error for two trees that should have the same structure."""
     paths_a, paths_b = paths(tree_a), paths(tree_b)
     lines = [
@@ -65,17 +67,19 @@ def another_structure(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> Va
     return ValueError("\n".join([*lines, f"{a} and {b} must be trees of one structure."]))
 
 
-def _beside_one(path: str, others: Any) -> bool:
+def _beside_one(path: str, others: Iterable[str]) -> bool:
     # Where one tree has a leaf and the other has more below it, neither lacks the path.
     return any(path.startswith(other) or other.startswith(path) for other in others)
 
 
-def another_shape(name: str, path: str, a: str, shape_a: Any, b: str, shape_b: Any) -> ValueError:
+def another_shape(
+    name: str, path: str, a: str, shape_a: Sequence[int], b: str, shape_b: Sequence[int]
+) -> ValueError:
     """The error for two tensors that should have the same shape."""
     return ValueError(f"{name}: {path}: {a} has shape {tuple(shape_a)}, {b} has shape {tuple(shape_b)}")
 
 
-def check_alike(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> None:
+def check_alike(name: str, a: str, tree_a: PyTree, b: str, tree_b: PyTree) -> None:
     """Raise unless two trees have one structure and the same shapes; a None has any."""
     leaves, treedef = jax.tree.flatten(tree_a, is_leaf=is_none)
     try:
@@ -92,14 +96,14 @@ def check_alike(name: str, a: str, tree_a: Any, b: str, tree_b: Any) -> None:
             raise ValueError(f"{name}: {path} has shape {np.shape(x)} in {a}, {np.shape(y)} in {b}")
 
 
-def check_inexact(name: str, tree: Any) -> None:
+def check_inexact(name: str, tree: PyTree) -> None:
     """Raise unless all tensors of a tree are of real or complex numbers."""
     for path, x in paths(tree).items():
         if x is not None and not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
             raise not_inexact(name, path, jnp.result_type(x))
 
 
-def check_scalar(name: str, what: str, x: Any) -> None:
+def check_scalar(name: str, what: str, x: ArrayLike) -> None:
     """Raise unless x is a real scalar, such as the value of an objective."""
     if np.shape(x) != () or not isinstance(x, float | int | jax.Array | np.ndarray | np.generic):
         found = f"shape {np.shape(x)}" if np.shape(x) else repr(x)
@@ -108,7 +112,7 @@ def check_scalar(name: str, what: str, x: Any) -> None:
         raise TypeError(f"{name}: {what} must be a real scalar, got one of {jnp.result_type(x)}")
 
 
-def check_callable(name: str, what: str, x: Any) -> None:
+def check_callable(name: str, what: str, x: object) -> None:
     """Raise unless x can be called."""
     if not callable(x):
         raise TypeError(f"{name}: {what} must be a function, got {type(x).__name__}: {x!r}")
@@ -123,7 +127,7 @@ def not_real(name: str, path: str = "") -> RuntimeError:
     )
 
 
-def not_inexact(name: str, path: str, dtype: Any) -> TypeError:
+def not_inexact(name: str, path: str, dtype: DType) -> TypeError:
     """The error for integers where real or complex tensors are needed."""
     return TypeError(
         f"{name}: {path} is {dtype}; only floating-point and complex tensors can be optimised. "
@@ -131,7 +135,7 @@ def not_inexact(name: str, path: str, dtype: Any) -> TypeError:
     )
 
 
-def another_state(name: str, state: Any, expected: str, swapped: bool) -> ValueError:
+def another_state(name: str, state: State, expected: str, swapped: bool) -> ValueError:
     """The error for a state that this transformation did not make."""
     hint = (
         "did you swap grads and state? Call update(grads, state, params)"
@@ -142,13 +146,13 @@ def another_state(name: str, state: Any, expected: str, swapped: bool) -> ValueE
     return ValueError(f"{name}: this is not its state: expected {expected}, got {found}; {hint}")
 
 
-def without_engine(error: E) -> E:
-    """The error with a traceback from which the library's own steps between the user's files are left out.
+def hide_engine(error: BaseException) -> None:
+    """Leave the library's own steps between the user's files out of the traceback of an error.
 
     With ``JAX_TRACEBACK_FILTERING=off`` they stay, as those of JAX do.
     """
-    if jax.config.jax_traceback_filtering == "off":
-        return error
+    if getattr(jax.config, "jax_traceback_filtering", None) == "off":
+        return
     kept, step = [], error.__traceback__
     while step is not None:
         if not step.tb_frame.f_code.co_filename.startswith(_ENGINE):
@@ -157,4 +161,4 @@ def without_engine(error: E) -> E:
     found: TracebackType | None = None
     for step in reversed(kept):
         found = TracebackType(found, step.tb_frame, step.tb_lasti, step.tb_lineno)
-    return error.with_traceback(found)
+    error.__traceback__ = found

@@ -16,8 +16,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from gradtx.arrays.types import Array, Scalar
+from gradtx.arrays.types import Array, DType, Scalar
 
 
 def abs_sq(x: Array) -> Array:
@@ -50,7 +51,7 @@ sqrt.defjvps(_slope(lambda y: 0.5 / y))
 cbrt.defjvps(_slope(lambda y: 1 / (3 * y * y)))
 
 
-def as_array(x: Any) -> Any:
+def as_array(x: ArrayLike) -> Array:
     """x as an array of JAX; itself if it is one, for `jnp.asarray` takes its time to find out."""
     return x if isinstance(x, jax.Array) else jnp.asarray(x)
 
@@ -78,7 +79,7 @@ def rms(x: Array) -> Array:
 
 
 def extreme(
-    of: Callable[..., Array], x: Any, axis: int | None = None, initial: Scalar | None = None
+    of: Callable[..., Array], x: ArrayLike, axis: int | None = None, initial: Scalar | None = None
 ) -> Array:
     """`jnp.max` or `jnp.min` of x along an axis, or of all entries, and NaN where there is one.
 
@@ -101,19 +102,19 @@ def bounding_factor(size: Array, bound: Scalar) -> Array:
 
 # Eager updates ask for every tensor; jax answers in microseconds, a cache in a tenth of that.
 @lru_cache(maxsize=1024)
-def promoted(a: Any, b: Any) -> Any:
+def promoted(a: DType, b: DType) -> DType:
     """The dtype that both dtypes promote to."""
     return jnp.promote_types(a, b)
 
 
 @lru_cache(maxsize=1024)
-def is_inexact(dtype: Any) -> bool:
+def is_inexact(dtype: DType) -> bool:
     """Whether numbers of this dtype are real or complex, not integers or keys."""
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
 @lru_cache(maxsize=1024)
-def at_least_float32(*dtypes: Any) -> Any:
+def at_least_float32(*dtypes: DType) -> DType:
     """The dtype to compute in: the promoted dtype of these, never below float32."""
     result = jnp.dtype(jnp.float32)
     for dtype in dtypes:
@@ -121,7 +122,7 @@ def at_least_float32(*dtypes: Any) -> Any:
     return result
 
 
-def compute_dtype(dtype: Any) -> Any:
+def compute_dtype(dtype: DType) -> DType:
     """The dtype to compute in with numbers of this one: at least float32, but integers and keys stay."""
     return at_least_float32(dtype) if is_inexact(dtype) else dtype
 
@@ -137,7 +138,7 @@ def real_like(x: Array, fill: Scalar = 0) -> Array:
     return jnp.full_like(x, fill, dtype=real_dtype(x))
 
 
-def cast(x: Array, dtype: Any) -> Array:
+def cast(x: Array, dtype: DType) -> Array:
     """x in this dtype, strongly typed; x itself if it is so already, for tracing is not free."""
     weak = getattr(x, "weak_type", False)  # a NumPy array has none
     return x if x.dtype == dtype and not weak else jax.lax.convert_element_type(x, dtype)
@@ -182,7 +183,7 @@ def _one_minus_power(base: Array, exponent: Array) -> Array:
 
 
 @_one_minus_power.defjvp
-def _one_minus_power_jvp(primals: Any, tangents: Any) -> Any:
+def _one_minus_power_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     base, exponent = primals
     dbase, _ = tangents
     return _one_minus_power(base, exponent), -exponent * base ** (exponent - 1) * dbase
@@ -219,7 +220,7 @@ def rounded(x: Array) -> Array:
     return jnp.where(x == x, x, jnp.nan)  # true but for NaN, which no compiler may assume away
 
 
-def owned(x: Any, dtype: Any = None) -> Array:
+def owned(x: ArrayLike, dtype: DType | None = None) -> Array:
     """A copy of an array of any library that shares memory with nothing, strongly typed.
 
     JAX may read a NumPy array later than it is called, and PyTorch changes in place what NumPy has a view

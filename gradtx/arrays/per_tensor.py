@@ -13,6 +13,7 @@ import jax
 from jax.core import Tracer
 
 from gradtx.arrays.errors import is_none
+from gradtx.arrays.types import PyTree
 
 ROW = 32
 """The length of a row. Rows of rows would be fewer calls still, but XLA takes its time to flatten them."""
@@ -51,7 +52,7 @@ def row_of(one: Callable[..., Any], name: str, **jit: Any) -> Callable[..., list
         **jit: options of `jax.jit`.
     """
 
-    def row(columns: Sequence[list[Any]], *shared: Any, **static: Any) -> list[Any]:
+    def row(columns: Sequence[list[Any]], *shared: PyTree, **static: Any) -> list[Any]:
         return [one(*tensors, *shared, **static) for tensors in zip(*columns, strict=True)]
 
     row.__name__ = row.__qualname__ = name
@@ -74,11 +75,11 @@ class PerTensor:
         self._one = jax.jit(function)
         self._many = row_of(function if primitive else self._one, f"{function.__name__}_of_many")
 
-    def __call__(self, columns: Sequence[list[Any]], *shared: Any) -> list[Any]:
+    def __call__(self, columns: Sequence[list[Any]], *shared: PyTree) -> list[Any]:
         one = self.function if self.primitive and is_traced(columns[0]) else self._one
         return _in_rows(one, self._many, columns, shared)
 
-    def on_trees(self, trees: Sequence[Any], *shared: Any) -> Any:
+    def on_trees(self, trees: Sequence[Any], *shared: PyTree) -> PyTree:
         """The same for trees of one structure, leaf by leaf: a tree, with None where the first has None."""
         first, *others = trees
         leaves, treedef = jax.tree.flatten(first, is_leaf=is_none)

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays import errors
 from gradtx.arrays.signatures import signature
-from gradtx.arrays.types import Selector
+from gradtx.arrays.types import PyTree, Selector
 
 
 def path_string(path: tuple[Any, ...]) -> str:
@@ -41,7 +41,7 @@ def _key(entry: Any) -> str:
     return str(entry)
 
 
-def leaf_paths(tree: Any) -> list[str]:
+def leaf_paths(tree: PyTree) -> list[str]:
     """The path of every leaf of a tree; None is a leaf."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=errors.is_none)
     return [path_string(path) for path, _ in leaves]
@@ -50,7 +50,7 @@ def leaf_paths(tree: Any) -> list[str]:
 _UNMATCHED = object()
 
 
-def select(name: str, what: str, selector: Selector, tree: Any, default: Any = _UNMATCHED) -> list[Any]:
+def select(name: str, what: str, selector: Selector, tree: PyTree, default: object = _UNMATCHED) -> list[Any]:
     """The label of every leaf of a tree (None is a leaf).
 
     Args:
@@ -94,7 +94,7 @@ def _takes_path(name: str, what: str, function: Callable[..., Any]) -> bool:
     return len(required) == 2
 
 
-def select_mask(name: str, what: str, selector: Selector, tree: Any) -> list[bool]:
+def select_mask(name: str, what: str, selector: Selector, tree: PyTree) -> list[bool]:
     """The label of every leaf of a tree, which must be a bool; a param that is None may have any."""
     labels = select(name, what, selector, tree)
     leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
@@ -105,28 +105,28 @@ def select_mask(name: str, what: str, selector: Selector, tree: Any) -> list[boo
     return labels
 
 
-def _are_patterns(selector: Any) -> bool:
+def _are_patterns(selector: Selector) -> bool:
     if not isinstance(selector, Mapping) or not all(isinstance(key, str) for key in selector):
         return False
     return not any(isinstance(label, Mapping) for label in selector.values())
 
 
-def is_function(x: Any) -> bool:
+def is_function(x: object) -> bool:
     """Whether x is a function to call, and not a callable that is itself a tree (a module)."""
     return callable(x) and jax.tree_util.all_leaves([x])
 
 
-def _broadcast(prefix: Any, tree: Any) -> list[Any]:
+def _broadcast(prefix: PyTree, tree: PyTree) -> list[Any]:
     labels: list[Any] = []
 
-    def give(label: Any, subtree: Any) -> None:
+    def give(label: object, subtree: PyTree) -> None:
         labels.extend([label] * len(jax.tree.leaves(subtree, is_leaf=errors.is_none)))
 
     jax.tree.map(give, prefix, tree, is_leaf=errors.is_none)
     return labels
 
 
-def _match(name: str, what: str, patterns: Mapping[str, Any], tree: Any, default: Any) -> list[Any]:
+def _match(name: str, what: str, patterns: Mapping[str, Any], tree: PyTree, default: object) -> list[Any]:
     paths = leaf_paths(tree)
     for pattern in patterns:
         try:
@@ -150,12 +150,12 @@ def _listed(paths: list[str]) -> str:
     return ", ".join(paths[:8]) + (f", and {len(paths) - 8} more" if len(paths) > 8 else "")
 
 
-def as_tree(labels: list[Any], tree: Any) -> Any:
+def as_tree(labels: list[Any], tree: PyTree) -> PyTree:
     """The labels in the structure of the tree."""
     return jax.tree.structure(tree, is_leaf=errors.is_none).unflatten(labels)
 
 
-def map_labelled(function: Callable[[Any, Any], Any], labels: list[Any], tree: Any) -> Any:
+def map_labelled(function: Callable[[Any, Any], Any], labels: list[Any], tree: PyTree) -> PyTree:
     """The tree of ``function(label, leaf)``; None is a leaf."""
     leaves, treedef = jax.tree.flatten(tree, is_leaf=errors.is_none)
     return treedef.unflatten(map(function, labels, leaves))

@@ -117,10 +117,9 @@ def dot(a: PyTree, b: PyTree) -> Array:
     return added_up(jax.tree.leaves(jax.tree.map(product, a, b)))
 
 
-def total(f: Callable[..., Array], updates: Updates, *trees: PyTree) -> Scalar:
+def total(f: Callable[..., Array], updates: Updates, *trees: PyTree) -> Array:
     """The sum of f(update, *others) over the tensors that have an update; 0 if none has."""
-    numbers = jax.tree.leaves(mapped(f, updates, *trees))
-    return joined("sum", numbers) if numbers else 0
+    return added_up(jax.tree.leaves(mapped(f, updates, *trees)))
 
 
 def distance(params: Params, others: Params) -> Array:

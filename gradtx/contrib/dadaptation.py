@@ -9,7 +9,7 @@ from gradtx.arrays.trees import advanced, inner_product, mapped, scalar_dtype, t
 from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.treewise import treewise
 from gradtx.values.domains import Decay, Interval, NonNegative, Number, Positive
-from gradtx.values.value import is_number
+from gradtx.values.parts import is_number
 
 
 def _check_betas(name: str, betas: Any) -> None:

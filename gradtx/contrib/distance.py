@@ -14,7 +14,7 @@ from gradtx.core.treewise import treewise
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
 from gradtx.values.domains import NonNegative, Number, Positive
-from gradtx.values.value import is_number
+from gradtx.values.parts import is_number
 
 FIRST_STEPS = ("distance", "learning_rate", "heuristic")
 

@@ -130,7 +130,7 @@ def scale_by_galore(
     if "params" in base.plan.needs:
         raise ValueError(
             f"{NAME}: base_optimizer must do without params, which are not in its subspaces, but "
-            f"{base.plan.needs['params']} needs them; put that behind scale_by_galore in a chain"
+            f"{base.plan.needs['params'].name} needs them; put that behind scale_by_galore in a chain"
         )
     chosen = weight_dimension_numbers
     if isinstance(chosen, MuonDimensionNumbers):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.types import Array, PyTree
 
-Rows = Sequence[tuple[PyTree, ...]]
+Given = Sequence[tuple[PyTree, ...]]
 """The arguments of a function for each tensor: trees of one structure, with tensors of the same shapes."""
 
 
@@ -24,9 +24,9 @@ class Batch:
     joins = False
     """Whether tensors of one shape go into one call."""
 
-    def map(self, function: Callable[..., PyTree], rows: Rows) -> list[PyTree]:
-        """The results of the function, one for each row of arguments."""
-        return [function(*row) for row in rows]
+    def map(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
+        """The results of the function, one for each tensor's arguments."""
+        return [function(*own) for own in given]
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class Stack(Batch):
     joins = True
     constrain: Callable[[Array], Array] | None = None
 
-    def stack(self, rows: Sequence[PyTree]) -> PyTree:
+    def stack(self, trees: Sequence[PyTree]) -> PyTree:
         """Trees of one structure as one, with a new first axis."""
-        return self._placed(jax.tree.map(lambda *tensors: jnp.stack(tensors), *rows))
+        return self._placed(jax.tree.map(lambda *tensors: jnp.stack(tensors), *trees))
 
     def unstack(self, stacked: PyTree, count: int) -> list[PyTree]:
         """The trees of which `stack` made one."""
         stacked = self._placed(stacked)
         return [jax.tree.map(itemgetter(i), stacked) for i in range(count)]
 
-    def map(self, function: Callable[..., PyTree], rows: Rows) -> list[PyTree]:
-        return self.unstack(jax.vmap(function)(*self.stack(rows)), len(rows))
+    def map(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
+        return self.unstack(jax.vmap(function)(*self.stack(given)), len(given))
 
     def _placed(self, stacked: PyTree) -> PyTree:
         return stacked if self.constrain is None else jax.tree.map(self.constrain, stacked)

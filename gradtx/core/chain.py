@@ -14,7 +14,7 @@ P = ParamSpec("P")
 
 
 class Chain(GradientTransformation):
-    """Transformations in a row; the state is the tuple of theirs."""
+    """Transformations one after another; the state is the tuple of theirs."""
 
     @property
     def members(self) -> tuple[GradientTransformation, ...]:

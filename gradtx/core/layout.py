@@ -159,9 +159,9 @@ class StateForm:
         """The state with fixed numbers."""
         return state.inner_state if self.wrapped else state
 
-    def start(self, inner: State, count: Array) -> State:
+    def start(self, inner: State, count: Array | None) -> State:
         """The state around one with fixed numbers."""
-        return ScheduledState(count, inner) if self.wrapped else inner
+        return inner if count is None or not self.wrapped else ScheduledState(count, inner)
 
     def rebuild(self, state: State, inner: State, count: Array | None) -> State:
         """The state with another one within and another count, of the very class that came in."""

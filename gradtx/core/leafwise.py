@@ -1,10 +1,10 @@
 """Leafwise transformations: formulas on one tensor."""
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ParamSpec, overload
+from typing import Any, ParamSpec, cast, overload
 
-import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
@@ -13,12 +13,12 @@ from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, State
 from gradtx.core.layout import DEFAULT, Layout, Slots, StateForm
 from gradtx.core.placement import Beginning
-from gradtx.core.rule import Rule, hint
 from gradtx.core.run import Segment, check_inexact
-from gradtx.core.segment import Asks, LeafwiseSegment, Periodic, Variant, stream_of
+from gradtx.core.segment import LeafwiseSegment, LeafwiseStage, Periodic, Variant, stream_of
 from gradtx.core.transformation import EmptyState, GradientTransformation, Stage
 from gradtx.values.factory import register
-from gradtx.values.value import Number, Value
+from gradtx.values.parts import Number
+from gradtx.values.value import Value
 
 P = ParamSpec("P")
 
@@ -67,23 +67,6 @@ class Leafwise(Stage):
         return self
 
     @cached_property
-    def asks(self) -> Asks:
-        """What its rule asks for. The body is run for it; what schedules give is unknown then."""
-        found: list[Asks] = []
-
-        def look(*scheduled: Number) -> tuple[()]:
-            numbers = dict(zip(self.schedules, scheduled, strict=True))
-            rule = Rule(self.name, self.factory.run({**self.arguments, **numbers}))
-            found.append(Asks(rule.asks, rule.init_asks, rule.refresh_asks))
-            return ()
-
-        if self.schedules:  # traced, for that needs no device
-            jax.eval_shape(look, *[jax.ShapeDtypeStruct((), jnp.float32) for _ in self.schedules])
-        else:
-            look()
-        return found[0]
-
-    @cached_property
     def form(self) -> StateForm:
         plain, counted, counter = (self.options[name] for name in ("state", "counted", "counter"))
         fields: tuple[str, ...] = plain._fields
@@ -99,16 +82,14 @@ class Leafwise(Stage):
         return StateForm(counted, "count", slots=slots, seeded=seeded)
 
     @cached_property
-    def needs(self) -> Mapping[str, str]:
+    def needs(self) -> Mapping[str, Stage]:
         asked, given = self.asks.update, {"step", "path", "key", *self.form.slots}
         missing = asked.required - given - {*asked.names[:1]}
-        return {
-            "params" if what == "param" else what + hint(what, self._unnamed): self.name for what in missing
-        }
+        return {"params" if what == "param" else what: self for what in missing}
 
-    @property
-    def _unnamed(self) -> set[str]:
-        return set(self.form.slots) - set(self.asks.update.names)
+    def hint(self, what: str) -> str:
+        near = difflib.get_close_matches(what, set(self.form.slots) - set(self.asks.update.names), n=1)
+        return f"; or did you mean its slot {near[0]}?" if near else ""
 
     def validate(self) -> None:
         super().validate()
@@ -124,7 +105,8 @@ class Leafwise(Stage):
         return LeafwiseSegment(first, variants)
 
     def start(self, beginning: Beginning) -> State:
-        form, count = self.form, beginning.scalar(0, jnp.int32)
+        form = self.form
+        count = beginning.scalar(0, jnp.int32) if form.counts else None
         for i, param in enumerate(beginning.leaves):
             self._check(beginning, i, param)
         made = self._made(beginning, count) if form.slots else [{}] * len(beginning.leaves)
@@ -140,9 +122,9 @@ class Leafwise(Stage):
         if self.real_only and jnp.iscomplexobj(param):
             raise errors.not_real(self.name, errors.path_of(beginning.params, i))
 
-    def _made(self, beginning: Beginning, count: Array) -> list[Slots]:
+    def _made(self, beginning: Beginning, count: Array | None) -> list[Slots]:
         """The slots of each param."""
-        alone, unknown = Variant([self]), beginning.is_traced or beginning.is_abstract
+        alone, unknown = Variant([cast(LeafwiseStage, self)]), beginning.is_traced or beginning.is_abstract
         program = alone.program(unknown)[0]
         numbers = [] if beginning.is_abstract else alone.numbers_at([count], unknown)
         seed, asks = self.arguments.get("seed"), self.asks.init

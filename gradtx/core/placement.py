@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from gradtx.arrays.errors import is_none
 from gradtx.arrays.types import DType, Params, PyTree
@@ -56,7 +57,7 @@ class Beginning:
         meshes = [s.mesh for s in shardings if isinstance(s, NamedSharding) and s.mesh.size > 1]
         return meshes[0] if meshes else None
 
-    def scalar(self, x: Any, dtype: DType) -> Any:
+    def scalar(self, x: ArrayLike, dtype: DType) -> Any:
         """A number of the state, of no tensor."""
         if self.is_abstract:
             return self._placed(jax.ShapeDtypeStruct((), dtype))
@@ -99,6 +100,6 @@ class Beginning:
             shapes = jax.eval_shape(make, jax.tree.map(lambda x: on(explicit, x), params))
         return jax.tree.map(lambda x: self._placed(on(mesh, x)), shapes)
 
-    def is_on_one_device(self, param: Any) -> bool:
+    def is_on_one_device(self, param: ArrayLike) -> bool:
         """Whether a param is an array, or becomes one, of one device."""
         return not isinstance(param, jax.Array) or len(param.sharding.device_set) == 1

@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from gradtx.arrays import errors
 from gradtx.arrays.cond import cond
 from gradtx.arrays.numerics import as_array, at_least_float32, cast, safe_increment
 from gradtx.arrays.per_tensor import row_of
-from gradtx.arrays.types import Array, PyTree
+from gradtx.arrays.types import Array, DType, PyTree
 from gradtx.core.batch import Batch
 from gradtx.core.layout import Slots
-from gradtx.core.rule import Rule, returned, slots_made
+from gradtx.core.rule import returned, slots_made
 from gradtx.core.run import Guard
 from gradtx.values.programs import Programs, Template
 
@@ -37,7 +38,7 @@ class Shared(NamedTuple):
 
     numbers: Sequence[Any]
     steps: Sequence[Array | None]
-    seeds: Sequence[Array | None]
+    seeds: Sequence[Any]
     extra: Mapping[str, Any]
     guard: Guard | None
 
@@ -68,22 +69,23 @@ class LeafwiseProgram:
         return jax.jit(stacked, static_argnames=("out_dtype", "path"))
 
     def _one(
-        self, tensor: Tensor, shared: Shared, *, out_dtype: Any, path: str | None
+        self, tensor: Tensor, shared: Shared, *, out_dtype: DType, path: str | None
     ) -> tuple[Array, list[Slots]]:
         dtype = at_least_float32(tensor.grad.dtype, out_dtype)
         param = None if tensor.param is None else cast(tensor.param, dtype)
         x, new_slots = cast(tensor.grad, dtype), []
         for i, (stage, old) in enumerate(zip(self.template.fill(shared.numbers), tensor.slots, strict=True)):
-            rule, layout = Rule(stage.name, stage.factory.run(stage.arguments)), stage.layout
+            rule, layout = stage.rule, stage.layout
+            names = rule.asks.update.names
             if stage.real_only and jnp.iscomplexobj(x):
                 raise errors.not_real(stage.name)
             seen = layout.read(old)
             known = {**shared.extra, **tensor.own, "path": path, "step": shared.steps[i], **seen}
             if param is not None:
                 known["param"] = layout.see(param)
-            if "key" in rule.asks.names:
+            if "key" in names:
                 known["key"] = key_for(shared.seeds[i], tensor.stream, known["step"])
-            given = {name: known[name] for name in rule.asks.names[1:] if name in known}
+            given = {name: known[name] for name in names[1:] if name in known}
             update = rule.update if shared.guard is None else shared.guard.rule(rule.update, seen)
             try:
                 out = update(layout.see(x), **given)
@@ -100,13 +102,19 @@ class LeafwiseProgram:
         return cast(x, out_dtype), new_slots
 
     def start_one(
-        self, param: Array, numbers: Sequence[Any], *, seed: Any, stream: Any, path: str | None
+        self,
+        param: Array,
+        numbers: Sequence[Any],
+        *,
+        seed: Any,
+        stream: Any,
+        path: str | None,
     ) -> Slots:
         """The slots of a param, of the one stage that this is a program of; `start` is compiled."""
         (stage,) = self.template.fill(numbers)
-        rule = Rule(stage.name, stage.factory.run(stage.arguments))
-        named: dict[str, Any] = {"path": path} if "path" in rule.init_asks else {}
-        if "key" in rule.init_asks:
+        rule = stage.rule
+        named: dict[str, Any] = {"path": path} if "path" in rule.asks.init else {}
+        if "key" in rule.asks.init:
             named["key"] = key_for(seed, stream, 0)
         made = stage.layout.make(rule.init_with(stage.name, named), param, stage.form.slots)
         slots_made(stage.name, made, stage.form.slots)
@@ -125,9 +133,10 @@ class LeafwiseProgram:
     ) -> list[Slots]:
         """Of tensors of one shape the slots that `refresh` names, refreshed where they are due."""
         filled = self.template.fill(numbers)[stage]
-        rule, layout = Rule(filled.name, filled.factory.run(filled.arguments)), filled.layout
+        rule, layout = filled.rule, filled.layout
 
         def refreshed(slots: Slots) -> Slots:
+            assert rule.refresh is not None
             new = rule.refresh(**layout.read(slots))
             return {**slots, **layout.write(filled.name, new, {name: slots[name] for name in new})}
 
@@ -158,7 +167,7 @@ def in_slices(
     return [jax.tree.map(lambda stack, i=i: stack[i], stacked) for i in range(count)]
 
 
-def key_for(seed: Any, stream: Any, step: Any) -> Array:
+def key_for(seed: ArrayLike, stream: ArrayLike, step: ArrayLike) -> Array:
     """The random key of one tensor at one step: the same in any order, on any device, in jit or out."""
     return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), stream), step)
 
@@ -193,7 +202,7 @@ PROGRAMS = Programs(LeafwiseProgram)
 BOOKS = Programs(Books)
 
 
-def _named(method: Any, name: str) -> Any:
+def _named(method: MethodType, name: str) -> MethodType:
     """A bound method under another name, which jit shows in profiles and in the compiled program."""
     function = method.__func__
     named = FunctionType(function.__code__, function.__globals__, name, function.__defaults__)

@@ -1,19 +1,27 @@
 """Rules: the functions that a primitive is made of, and what they ask for by name."""
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from gradtx.arrays.signatures import signature
+from gradtx.arrays.signatures import Signature, signature
 from gradtx.arrays.types import Array
 from gradtx.core.layout import Slots
+
+
+class Asks(NamedTuple):
+    """What a rule asks for: `update`, and by name beside the param `init`; the slots that `refresh` names,
+    those that it reads or changes, or None if there is no refresh."""
+
+    update: Signature
+    init: tuple[str, ...]
+    refresh: tuple[str, ...] | None
 
 
 class Rule:
     """What the body of a primitive returns: ``init, update``, ``update`` alone, or with ``refresh``."""
 
-    def __init__(self, name: str, functions: Any):
-        found = functions if isinstance(functions, tuple) else (None, functions)
+    def __init__(self, name: str, functions: object):
+        found: Any = functions if isinstance(functions, tuple) else (None, functions)
         if len(found) not in (2, 3) or not all(f is None or callable(f) for f in found):
             raise TypeError(
                 f"{name}: its function must return init, update (or update alone; or init, update, refresh), "
@@ -22,17 +30,12 @@ class Rule:
         self.init: Callable[..., Any] | None = found[0]
         self.update: Callable[..., Any] = found[1]
         self.refresh: Callable[..., Any] | None = found[2] if len(found) == 3 else None
-        self.asks = signature(self.update)
 
     @property
-    def init_asks(self) -> tuple[str, ...]:
-        """The arguments of `init` after the first."""
-        return signature(self.init).names[1:] if self.init else ()
-
-    @property
-    def refresh_asks(self) -> tuple[str, ...] | None:
-        """The slots that `refresh` names, those that it reads or changes; None if there is no refresh."""
-        return signature(self.refresh).names if self.refresh else None
+    def asks(self) -> "Asks":
+        """What its functions ask for."""
+        init = signature(self.init).names[1:] if self.init else ()
+        return Asks(signature(self.update), init, signature(self.refresh).names if self.refresh else None)
 
     def init_with(self, name: str, named: Mapping[str, Any]) -> Callable[[Array], Slots]:
         """`init` as a function of the param alone; without one there are no slots."""
@@ -52,9 +55,10 @@ def slots_made(stage: str, made: Slots, slots: Iterable[str]) -> None:
         raise ValueError(f"{stage}: init returned the slots {sorted(made)}; its state has {sorted(slots)}")
 
 
-def returned(stage: str, out: Any, grad: Array) -> tuple[Array, Slots]:
+def returned(stage: str, out: object, grad: Array) -> tuple[Array, Slots]:
     """What an `update` returned: the new update, of the shape of the old, and its slots."""
-    x, new = out if isinstance(out, tuple) and len(out) == 2 else (out, {})
+    both: Any = out if isinstance(out, tuple) and len(out) == 2 else (out, {})
+    x, new = both
     if isinstance(x, dict) or x is None or not isinstance(new, dict):
         raise TypeError(
             f"{stage}: update must return the new update, or the new update and a dict of all slots, in this "
@@ -65,11 +69,5 @@ def returned(stage: str, out: Any, grad: Array) -> tuple[Array, Slots]:
     return x, new
 
 
-def _kinds(out: Any) -> str:
+def _kinds(out: object) -> str:
     return f"({', '.join(type(x).__name__ for x in out)})" if isinstance(out, tuple) else type(out).__name__
-
-
-def hint(what: str, slots: Iterable[str]) -> str:
-    """What an argument that nobody gave may have been meant to be."""
-    near = difflib.get_close_matches(what, list(slots), n=1)
-    return f"; or did you mean its slot {near[0]}?" if near else ""

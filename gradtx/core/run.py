@@ -6,6 +6,7 @@ from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_sparse
@@ -31,6 +32,16 @@ class Guard(Protocol):
 
     def updates(self, leaves: list[Array | None]) -> list[Array | None]:
         """The updates, or zeros."""
+        ...
+
+
+class Needy(Protocol):
+    """A stage that asks for something by name."""
+
+    @property
+    def name(self) -> str: ...
+    def hint(self, what: str) -> str:
+        """What something that nobody gave may have been meant to be."""
         ...
 
 
@@ -70,7 +81,7 @@ class Run:
         params: Params | None,
         extra: Mapping[str, Any],
         *,
-        needs: Mapping[str, str],
+        needs: Mapping[str, Needy],
         param_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
         wide: bool = False,
         which: Sequence[int] = (),
@@ -80,7 +91,7 @@ class Run:
 
         Args:
             name, updates, params, extra, which, guard: as above.
-            needs: what must be given, with the name of the stage that needs it.
+            needs: what must be given, with the stage that needs it.
             param_shape: the shape of the param that an incoming update of a shape is for.
             wide: whether the updates leave in at least float32.
 
@@ -111,7 +122,7 @@ class Run:
             given = params if what == "params" else extra.get(what)
             # With nothing to update nothing is needed; and None is also the empty tree.
             if given is None and any(grad is not None for grad in leaves):
-                raise errors.needs(whose, what)
+                raise errors.needs(whose.name, what, whose.hint(what))
         return cls(
             name, updates, params, extra, leaves, beside, treedef, dtypes,
             which or [0] * len(leaves), guard, is_traced(leaves),
@@ -149,8 +160,8 @@ def match(name: str, treedef: Any, tree: PyTree, other: PyTree, what: str = "par
     raise errors.another_structure(name, "updates", tree, what, other)
 
 
-def check_inexact(name: str, tree: PyTree, i: int, leaf: Any) -> None:
+def check_inexact(name: str, tree: PyTree, i: int, leaf: ArrayLike) -> None:
     """Raise unless the i-th leaf of a tree is of real or complex numbers."""
-    dtype = leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+    dtype = leaf.dtype if isinstance(leaf, jax.Array) else jnp.result_type(leaf)
     if not is_inexact(dtype):
         raise errors.not_inexact(name, errors.path_of(tree, i), dtype)

@@ -1,7 +1,7 @@
 """Leafwise segments: consecutive leafwise stages as one update runs them."""
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -14,21 +14,14 @@ from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import as_array, at_least_float32
 from gradtx.arrays.per_tensor import rows
 from gradtx.arrays.select import leaf_paths
-from gradtx.arrays.signatures import Signature
-from gradtx.arrays.types import Array, DType, State
+from gradtx.arrays.types import Array, State
 from gradtx.core.batch import LOOP, Batch, batch_in_force
 from gradtx.core.layout import Layout, Slots, StateForm
 from gradtx.core.program import BOOKS, PROGRAMS, LeafwiseProgram, Shared, Tensor, incremented
+from gradtx.core.rule import Asks
 from gradtx.core.run import Run
-from gradtx.values.value import Number, Value
-
-
-class Asks(NamedTuple):
-    """What a rule asks for: `update`, and by name beside the param `init`; the slots that `refresh` names."""
-
-    update: Signature
-    init: tuple[str, ...]
-    refresh: tuple[str, ...] | None
+from gradtx.values.parts import Number
+from gradtx.values.value import Value
 
 
 class Periodic(NamedTuple):
@@ -54,7 +47,7 @@ class LeafwiseStage(Protocol):
     @property
     def periodic(self) -> Periodic | None: ...
     @property
-    def schedules(self) -> Any: ...
+    def schedules(self) -> Mapping[str, Callable[[Any], Any]]: ...
     def as_value(self) -> Value: ...
 
 
@@ -133,49 +126,60 @@ class LeafwiseSegment:
         """The run after these stages."""
         mine = states[self.first : self.first + len(self.stages)]
         forms = [stage.form for stage in self.stages]
+        inner = [form.inner(state) for form, state in zip(forms, mine, strict=True)]
         counts = [
             as_array(form.count(state)) if form.counts else None
             for form, state in zip(forms, mine, strict=True)
         ]
-        books = [variant.books(counts, run.traced) for variant in self.variants]
-        inner = [form.inner(state) for form, state in zip(forms, mine, strict=True)]
         seeds = [part.seed if form.seeded else None for form, part in zip(forms, inner, strict=True)]
-        tensors, extra = self._tensors(run, mine)
-        shared = [Shared(numbers, steps, seeds, extra, run.guard) for numbers, steps in books]
-        batch = batch_in_force() if self.stages[0].batch else LOOP
-        programs = [variant.program(run.traced)[0] for variant in self.variants]
-        paths = leaf_paths(run.given) if "path" in self.asks else [None] * len(tensors)
+        tensors, extra = self._tensors(run, inner)
+        calls: list[tuple[LeafwiseProgram, Shared]] = []
+        for variant in self.variants:
+            numbers, steps = variant.books(counts, run.traced)
+            calls.append((variant.program(run.traced)[0], Shared(numbers, steps, seeds, extra, run.guard)))
 
-        outs: list[Any] = [(None, tensor.slots) for tensor in tensors]
-        for members, out_dtype in self._calls(run, tensors, batch, paths, final):
+        outs, slots = self._called(run, tensors, calls, final)
+        for j, (stage, form) in enumerate(zip(self.stages, forms, strict=True)):
+            if stage.periodic is not None:
+                self._refresh(run, j, tensors, slots, calls)
+            trees = {name: run.treedef.unflatten([own[j][name] for own in slots]) for name in form.slots}
+            count = calls[0][1].steps[j]
+            if run.guard is not None and count is not None:
+                count = run.guard.state(count, counts[j])
+            states[self.first + j] = form.rebuild(mine[j], inner[j]._replace(**trees), count)
+        return run.after(outs)
+
+    def _called(
+        self, run: Run, tensors: list[Tensor], calls: list[tuple[LeafwiseProgram, Shared]], final: bool
+    ) -> tuple[list[Any], list[list[Slots]]]:
+        """The updates after the stages, and the slots of each, for every leaf."""
+        outs, slots = [None] * len(tensors), [list(tensor.slots) for tensor in tensors]
+        paths = leaf_paths(run.given) if "path" in self.asks else [None] * len(tensors)
+        dtypes = [x if final or x is None else at_least_float32(x) for x in run.dtypes]
+        kinds = list(zip(run.which, dtypes, paths, strict=True))
+        for members in alike(tensors, kinds) if self.batch.joins else rows(run.leaves, kinds):
             i = members[0]
-            program, own = programs[run.which[i]], shared[run.which[i]]
+            (program, shared), static = calls[run.which[i]], dict(out_dtype=dtypes[i], path=paths[i])
             try:
                 if len(members) == 1:
-                    outs[i] = program.one(tensors[i], own, out_dtype=out_dtype, path=paths[i])
-                    continue
-                columns = [[tensors[j] for j in members]]
-                results = program.many(batch)(columns, own, out_dtype=out_dtype, path=paths[i])
+                    results = [program.one(tensors[i], shared, **static)]
+                else:
+                    results = program.many(self.batch)([[tensors[j] for j in members]], shared, **static)
             except Exception as error:
                 error.add_note(self._situation(run, tensors[i], i))
                 raise
-            for j, result in zip(members, results, strict=True):
-                outs[j] = result
+            for j, (out, new) in zip(members, results, strict=True):
+                outs[j], slots[j] = out, list(new)
+        return outs, slots
 
-        slots = [list(out[1]) for out in outs]
-        for j, stage in enumerate(self.stages):
-            if stage.periodic is not None:
-                self._refresh(run, j, tensors, slots, shared, programs, batch)
-            trees = {name: run.treedef.unflatten([row[j][name] for row in slots]) for name in forms[j].slots}
-            count = books[0][1][j]
-            if run.guard is not None and count is not None:
-                count = run.guard.state(count, counts[j])
-            states[self.first + j] = forms[j].rebuild(mine[j], inner[j]._replace(**trees), count)
-        return run.after([out[0] for out in outs])
+    @property
+    def batch(self) -> Batch:
+        """How tensors of one shape go together."""
+        return batch_in_force() if self.stages[0].batch else LOOP
 
-    def _tensors(self, run: Run, states: Sequence[State]) -> tuple[list[Tensor], dict[str, Any]]:
+    def _tensors(self, run: Run, inner: Sequence[State]) -> tuple[list[Tensor], dict[str, Any]]:
         """What belongs to each tensor, and what all share of the extra arguments that rules name."""
-        columns = [self._slots(run, stage, state) for stage, state in zip(self.stages, states, strict=True)]
+        columns = [self._slots(run, stage, state) for stage, state in zip(self.stages, inner, strict=True)]
         own: dict[str, list[Any]] = {}
         shared: dict[str, Any] = {}
         for name in run.extra.keys() & self.asks:
@@ -190,16 +194,15 @@ class LeafwiseSegment:
         keyed = "key" in self.asks
         streams = [stream_of(path) for path in leaf_paths(run.given)] if keyed else [None] * count
         slots = list(zip(*columns, strict=True))
-        rows_of_own = [{name: own[name][i] for name in own} for i in range(count)]
-        parts = zip(run.leaves, params, slots, rows_of_own, streams, strict=True)
+        own_by_leaf = [{name: own[name][i] for name in own} for i in range(count)]
+        parts = zip(run.leaves, params, slots, own_by_leaf, streams, strict=True)
         return [Tensor(*part) for part in parts], shared
 
-    def _slots(self, run: Run, stage: LeafwiseStage, state: State) -> list[Slots]:
+    def _slots(self, run: Run, stage: LeafwiseStage, inner: State) -> list[Slots]:
         """The slots of one stage, for each leaf."""
-        holder = stage.form.inner(state)
         columns = []
         for name in stage.form.slots:
-            column = run.column(stage.name, getattr(holder, name), f"the state's {name}")
+            column = run.column(stage.name, getattr(inner, name), f"the state's {name}")
             for i, (grad, slot) in enumerate(zip(run.leaves, column, strict=True)):
                 if grad is not None and slot is None:
                     path = errors.path_of(run.given, i)
@@ -211,41 +214,24 @@ class LeafwiseSegment:
             return [{}] * len(run.leaves)
         return [dict(zip(stage.form.slots, one, strict=True)) for one in zip(*columns, strict=True)]
 
-    def _calls(
-        self, run: Run, tensors: list[Tensor], batch: Batch, paths: Sequence[str | None], final: bool
-    ) -> Iterator[tuple[list[int], DType]]:
-        """The tensors that go into one call, with the dtype of what comes out."""
-        dtypes = [x if final or x is None else at_least_float32(x) for x in run.dtypes]
-        kinds = list(zip(run.which, dtypes, paths, strict=True))
-        for members in alike(tensors, kinds) if batch.joins else rows(run.leaves, kinds):
-            yield members, dtypes[members[0]]
-
     def _refresh(
         self,
         run: Run,
         j: int,
         tensors: list[Tensor],
         slots: list[list[Slots]],
-        shared: list[Shared],
-        programs: list[LeafwiseProgram],
-        batch: Batch,
+        calls: list[tuple[LeafwiseProgram, Shared]],
     ) -> None:
+        """Refresh the slots of a periodic stage, for all tensors of one shape together."""
         stage = self.stages[j]
         assert stage.periodic is not None
         names = stage.asks.refresh or ()
-        old = [{name: row[j][name] for name in names} for row in slots]
+        old = [{name: own[j][name] for name in names} for own in slots]
         parts = [x._replace(param=None, slots=part) for x, part in zip(tensors, old, strict=True)]
         for members in alike(parts, list(run.which)):
-            which = run.which[members[0]]
-            new = programs[which].refresh(
-                [old[i] for i in members],
-                shared[which].numbers,
-                shared[which].steps[j],
-                stage=j,
-                every=stage.periodic.every,
-                spread=stage.periodic.spread,
-                batch=batch,
-            )
+            program, shared = calls[run.which[members[0]]]
+            given = [old[i] for i in members], shared.numbers, shared.steps[j]
+            new = program.refresh(*given, stage=j, batch=self.batch, **stage.periodic._asdict())
             for i, own in zip(members, new, strict=True):
                 if run.guard is not None:
                     own = run.guard.state(own, {name: tensors[i].slots[j][name] for name in names})

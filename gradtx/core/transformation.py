@@ -44,7 +44,10 @@ from gradtx.arrays.types import Params, State, TransformInitFn, TransformUpdateF
 from gradtx.core.layout import ScheduledState as ScheduledState
 from gradtx.core.layout import StateForm, StateMismatch
 from gradtx.core.placement import Beginning
+from gradtx.core.rule import Asks, Rule
 from gradtx.core.run import Guard, Run, Segment
+from gradtx.values.parts import Number
+from gradtx.values.programs import Programs
 from gradtx.values.value import Value
 
 
@@ -105,7 +108,8 @@ class GradientTransformation(Value):
                 run = segment.advance(run, states, final=segment is plan.segments[-1])
             return run.finish(), self.pack(iter(states))
         except Exception as error:
-            raise errors.without_engine(error) from error.__cause__
+            errors.hide_engine(error)
+            raise
 
     def __iter__(self) -> Iterator[Any]:
         """``init, update = tx``."""
@@ -163,14 +167,44 @@ class Stage(GradientTransformation):
         return (self,)
 
     @property
+    def rule(self) -> Rule:
+        """The functions that it is made of, with fixed numbers."""
+        return self.rule_with({})
+
+    def rule_with(self, numbers: Mapping[str, Number]) -> Rule:
+        """The functions with these numbers in place of schedules."""
+        return Rule(self.name, self.factory.run({**self.arguments, **numbers}))
+
+    @cached_property
+    def asks(self) -> Asks:
+        """What its functions ask for; the body is run for it."""
+        if not self.schedules:
+            return self.rule.asks
+        # What schedules give is unknown: the body is traced, once for a structure, which needs no device.
+        unknown = dict.fromkeys(self.schedules, jax.ShapeDtypeStruct((), "float32"))
+        known, _ = _ASKED([self.with_numbers(unknown)])
+
+        def look(numbers: dict[str, Number]) -> None:
+            known.append(self.rule_with(numbers).asks)
+
+        if not known:
+            jax.eval_shape(look, unknown)
+        return known[0]
+
+    @property
     def form(self) -> StateForm:
         """The form of its state."""
         raise NotImplementedError
 
     @property
-    def needs(self) -> Mapping[str, str]:
+    def needs(self) -> Mapping[str, "Stage"]:
         """What an update must be given, and by whose wish."""
         raise NotImplementedError
+
+    def hint(self, what: str) -> str:
+        """What something that nobody gave may have been meant to be."""
+        del what
+        return ""
 
     def start(self, beginning: Beginning) -> State:
         """The state for these params."""
@@ -197,6 +231,9 @@ class Stage(GradientTransformation):
         return {}
 
 
+_ASKED: Programs[list[Asks]] = Programs(lambda template: [], is_argument=lambda name: True)
+
+
 InnerStates: TypeAlias = dict[str, list[tuple[GradientTransformation, State]]]
 """By field of a state: the transformations whose states are in it, with these."""
 
@@ -216,7 +253,7 @@ class Plan:
             stages[a].segment(a, [variant[a:b] for variant in variants])
             for a, b in zip(starts, ends, strict=True)
         ]
-        self.needs = {what: name for stage in reversed(stages) for what, name in stage.needs.items()}
+        self.needs = {what: whose for stage in reversed(stages) for what, whose in stage.needs.items()}
         self.is_wide = bool(stages) and stages[-1].is_wide
         self.param_shape = stages[0].param_shape if stages else tuple
 

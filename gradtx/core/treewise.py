@@ -6,11 +6,13 @@ from typing import Any, ParamSpec, overload
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
 
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import at_least_float32, cast
-from gradtx.arrays.signatures import Signature, signature
-from gradtx.arrays.types import Params, State, TransformInitFn, TransformUpdateFn, Updates
+from gradtx.arrays.signatures import signature
+from gradtx.arrays.types import Array, Params, State, TransformInitFn, TransformUpdateFn, Updates
 from gradtx.core.layout import StateForm
 from gradtx.core.placement import Beginning
 from gradtx.core.program import incremented
@@ -18,7 +20,6 @@ from gradtx.core.rule import Rule
 from gradtx.core.run import Run, Segment, match
 from gradtx.core.transformation import GradientTransformation, InnerStates, Stage
 from gradtx.values.factory import register
-from gradtx.values.value import Number
 
 P = ParamSpec("P")
 
@@ -28,28 +29,13 @@ class Treewise(Stage):
 
     @cached_property
     def rule(self) -> Rule:
-        """The two functions, with fixed numbers."""
-        with self.concretely():
-            return Rule(self.name, self.factory.run(self.arguments))
+        with self.concretely():  # a wrapper's body may take long, so its functions are kept
+            return super().rule
 
-    def _rule_at(self, count: Any) -> Rule:
+    def _rule_at(self, count: Array | None) -> Rule:
         """The two functions with the numbers in force at this count."""
-        return Rule(self.name, self.factory.run(self.numbers_at(count))) if self.schedules else self.rule
-
-    @cached_property
-    def asks(self) -> Signature:
-        """What its `update` asks for. The body is run for it; what schedules give is unknown then."""
-        found: list[Signature] = []
-
-        def look(*scheduled: Number) -> tuple[()]:
-            numbers = dict(zip(self.schedules, scheduled, strict=True))
-            found.append(Rule(self.name, self.factory.run({**self.arguments, **numbers})).asks)
-            return ()
-
-        if not self.schedules:
-            return self.rule.asks
-        jax.eval_shape(look, *[jax.ShapeDtypeStruct((), jnp.float32) for _ in self.schedules])
-        return found[0]
+        numbers = {name: schedule(count) for name, schedule in self.schedules.items()}
+        return self.rule_with(numbers) if numbers else self.rule
 
     @cached_property
     def form(self) -> StateForm:
@@ -58,8 +44,10 @@ class Treewise(Stage):
         return StateForm(cls, counter, wrapped=bool(self.schedules) and not counter)
 
     @cached_property
-    def needs(self) -> Mapping[str, str]:
-        own = {what: self.name for what in self.asks.required - {*self.asks.names[:2]}}
+    def needs(self) -> Mapping[str, Stage]:
+        own: dict[str, Stage] = {
+            what: self for what in self.asks.update.required - {*self.asks.update.names[:2]}
+        }
         for inner in transformations_in(self.arguments):
             own = {**inner.plan.needs, **own}
         return own
@@ -69,10 +57,12 @@ class Treewise(Stage):
         _ = self.asks  # runs the body: what is wrong with the arguments shows where they are given
 
     def start(self, beginning: Beginning) -> State:
-        count = beginning.scalar(0, jnp.int32)
+        count = beginning.scalar(0, jnp.int32) if self.form.wrapped else None
 
-        def make(params: Any) -> State:
-            return self._rule_at(jnp.zeros([], jnp.int32)).init(params)
+        def make(params: Params) -> State:
+            init = self._rule_at(jnp.zeros([], jnp.int32)).init
+            assert init is not None
+            return init(params)
 
         return self.form.start(beginning.made(make, beginning.params), count)
 
@@ -92,14 +82,15 @@ class Treewise(Stage):
         inner = self.arguments.get("inner")
         return {} if inner is None else {field: [(inner, getattr(state, field))] for field in fields}
 
-    def advanced(self, run: Run, updates: Any, state: State) -> tuple[Any, State]:
+    def advanced(self, run: Run, updates: Updates, state: State) -> tuple[Any, State]:
         """The updates after this stage, and its state."""
         form, count = self.form, None
         if self.schedules:
             count = form.count(state)
         rule, inner = self._rule_at(count), form.inner(state)
-        given = rule.asks.of_those(run.extra)
-        if rule.asks.positional > 2:
+        asked = rule.asks.update
+        given = asked.of_those(run.extra)
+        if asked.positional > 2:
             updates, new = rule.update(updates, inner, run.params, **given)
         else:
             updates, new = rule.update(updates, inner, **given)
@@ -136,11 +127,11 @@ def _held(name: str, old: State, new: State) -> State:
     return treedef.unflatten(map(_as, new_leaves, old_leaves))
 
 
-def _as(new: Any, old: Any) -> Any:
-    return cast(jnp.asarray(new), old.dtype) if hasattr(old, "dtype") else new
+def _as(new: ArrayLike, old: ArrayLike) -> ArrayLike:
+    return cast(jnp.asarray(new), old.dtype) if isinstance(old, jax.Array | np.ndarray) else new
 
 
-def transformations_in(x: Any) -> Iterator[GradientTransformation]:
+def transformations_in(x: object) -> Iterator[GradientTransformation]:
     """The transformations among arguments, also inside dicts and sequences."""
     if isinstance(x, GradientTransformation):
         yield x

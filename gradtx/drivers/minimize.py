@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import at_least_float32, cast, largest, safe_increment
 from gradtx.arrays.per_tensor import is_traced
+from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import filled
 from gradtx.arrays.types import Array, Params, Scalar, State, Updates
 from gradtx.core.transformation import GradientTransformation, check_transformation
@@ -18,6 +19,7 @@ from gradtx.optimizers.lbfgs import lbfgs
 from gradtx.step import apply_updates
 from gradtx.transforms.linesearch import searches
 from gradtx.tree.states import get_all_with_path
+from gradtx.values.programs import CompiledFor
 
 
 class Stop(IntEnum):
@@ -143,8 +145,8 @@ def minimize(
         >>> import gradtx, jax.numpy as jnp
         >>> rosenbrock = lambda x: (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
         >>> found = gradtx.minimize(rosenbrock, jnp.array([-1.2, 1.0]))
-        >>> print(found.x.round(2), found.message)
-        [1. 1.] converged: the gradient is small enough (gradient_tolerance)
+        >>> print(found.x.round(2), found.success)
+        [1. 1.] True
     """
     tx: GradientTransformation = GradientTransformation.adopt(lbfgs() if optimizer is None else optimizer)
     check_transformation("minimize", "optimizer", tx)
@@ -250,8 +252,8 @@ def _last(tx: GradientTransformation, state: State) -> State:
     return state if hasattr(state, "value") else ()
 
 
-_run_compiled = jax.jit(_run, static_argnums=0)
-_advance_compiled = jax.jit(_advance, static_argnums=0)
+_run_compiled = CompiledFor(_run)
+_advance_compiled = CompiledFor(_advance)
 
 
 def _evaluate(fun: Any, x: Params, args: Any) -> tuple[Array, Updates]:
@@ -281,9 +283,8 @@ def _finite(value: Array, grad: Updates) -> Array:
 def _largest(updates: Updates) -> Array:
     """The largest magnitude in a tree; 0 if it is empty, NaN if it has one."""
     sizes = [largest(x) for x in jax.tree.leaves(updates)]
-    return (
-        jnp.max(jnp.stack([x.astype(at_least_float32(x.dtype)) for x in sizes])) if sizes else jnp.zeros([])
-    )
+    dtype = at_least_float32(*(x.dtype for x in sizes))
+    return joined("max", [jnp.zeros([], dtype), *(x.astype(dtype) for x in sizes)])
 
 
 def _result(now: Progress) -> MinimizeResult:

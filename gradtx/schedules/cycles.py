@@ -12,8 +12,8 @@ from gradtx.schedules.join import joined
 from gradtx.schedules.piecewise import through
 from gradtx.schedules.warmup import warmup_cosine_decay_schedule
 from gradtx.values.domains import Interval, Number, Positive, Schedule
+from gradtx.values.parts import is_number
 from gradtx.values.schedule import schedule
-from gradtx.values.value import is_number
 
 Share = Annotated[Scalar, Interval("[0, 1]")]
 

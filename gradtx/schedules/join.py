@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from gradtx.arrays.types import Scalar
 from gradtx.schedules.arithmetic import exact, since
 from gradtx.values.domains import Schedule
+from gradtx.values.parts import is_number
 from gradtx.values.schedule import schedule
-from gradtx.values.value import Value, is_number
+from gradtx.values.value import Value
 
 
 @schedule

@@ -11,8 +11,8 @@ from gradtx.schedules.arithmetic import Weight, half_cosine, mix, remaining, str
 from gradtx.schedules.constant import constant_schedule
 from gradtx.schedules.join import joined
 from gradtx.values.domains import Number, Schedule, Static
+from gradtx.values.parts import is_number
 from gradtx.values.schedule import schedule
-from gradtx.values.value import is_number
 
 WEIGHTS: dict[str, Weight] = {"linear": straight, "cosine": half_cosine}
 

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from gradtx.schedules.decay import cosine_decay_schedule, exponential_decay, linear_schedule
 from gradtx.schedules.join import joined
 from gradtx.values.domains import NonNegative, Number, Positive, Schedule, Static
+from gradtx.values.parts import is_number
 from gradtx.values.schedule import schedule
-from gradtx.values.value import is_number
 
 
 @schedule

@@ -35,23 +35,23 @@ def hyperparams(tx: GradientTransformation, state: State) -> Hyperparams:
         path pattern (`groups`) are not in it: these are the numbers of the other parameters.
     """
     check_transformation("hyperparams", "tx", tx)
-    rows = list(_rows(tx, state, Counter()))
-    repeated = Counter(argument for _, argument, _, _ in rows)
+    found = list(_numbers(tx, state, Counter()))
+    repeated = Counter(argument for _, argument, _, _ in found)
     named = [
         (argument if repeated[argument] == 1 else f"{name}/{argument}", last, after)
-        for name, argument, last, after in rows
+        for name, argument, last, after in found
     ]
     return Hyperparams({name: last for name, last, _ in named}, {name: after for name, _, after in named})
 
 
-def _rows(
+def _numbers(
     tx: GradientTransformation, state: State, seen: Counter[str]
 ) -> Iterator[tuple[str, str, Any, Any]]:
     for stage, part in zip(tx.stages, tx.unpack(state), strict=True):
         inner = stage.inner_states(part.inner_state if isinstance(part, ScheduledState) else part)
         for pairs in inner.values():
             for inner_tx, inner_state in pairs:
-                yield from _rows(inner_tx, inner_state, seen)
+                yield from _numbers(inner_tx, inner_state, seen)
         count = None
         if stage.schedules:
             count = jnp.asarray(stage.form.count(part))

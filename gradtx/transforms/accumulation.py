@@ -17,7 +17,7 @@ class ApplyEvery(NamedTuple):
     grad_acc: Params
 
 
-@leafwise(state=ApplyEvery)
+@leafwise(state=ApplyEvery, elementwise=True)
 def apply_every(k: Positive = 1):
     """Sum k updates and emit the sum with the last of them; the others become 0.
 

@@ -11,7 +11,7 @@ from gradtx.core.treewise import treewise
 from gradtx.values.domains import NonNegative, Positive, Static
 
 
-@leafwise()
+@leafwise(elementwise=True)
 def clip(max_delta: NonNegative):
     """Bound every number of the updates: min(max(g, −max_delta), max_delta). NaN stays NaN.
 

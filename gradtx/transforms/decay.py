@@ -16,7 +16,7 @@ class WeightDecaySchedule(NamedTuple):
     count: Array
 
 
-@leafwise(counted=WeightDecaySchedule, name="add_decayed_weights")
+@leafwise(counted=WeightDecaySchedule, name="add_decayed_weights", elementwise=True)
 def _add_decayed_weights(weight_decay: Number):
     def update(grad, param):
         # XLA keeps 0·p, for the sake of infinite p, and with it a pass over the params.

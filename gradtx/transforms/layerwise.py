@@ -77,7 +77,7 @@ def fromage_step(learning_rate: Number):
     return update
 
 
-@leafwise(counted=WeightDecaySchedule)
+@leafwise(counted=WeightDecaySchedule, elementwise=True)
 def fromage_shrinkage(tangent: Number):
     """Add (cos θ − 1)·p to the updates, where tan θ = tangent: back to the sphere.
 

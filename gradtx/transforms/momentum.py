@@ -17,7 +17,7 @@ class TraceState(NamedTuple):
     trace: Params
 
 
-@leafwise(state=TraceState)
+@leafwise(state=TraceState, elementwise=True)
 def trace(decay: Number, nesterov: bool = False, accumulator_dtype: DType = None):
     """Classical momentum: the decaying sum of past updates.
 
@@ -48,7 +48,7 @@ class EmaState(NamedTuple):
     ema: Params
 
 
-@leafwise(state=EmaState)
+@leafwise(state=EmaState, elementwise=True)
 def ema(decay: Decay, debias: bool = True, accumulator_dtype: DType = None):
     """The exponential moving average of past updates.
 

@@ -19,7 +19,7 @@ class ScaleByScheduleState(NamedTuple):
     count: Array
 
 
-@leafwise()
+@leafwise(elementwise=True)
 def identity():
     """Leave updates as they are."""
 
@@ -29,7 +29,7 @@ def identity():
     return update
 
 
-@leafwise()
+@leafwise(elementwise=True)
 def set_to_zero():
     """Make every update 0, so that the params stay as they are.
 
@@ -42,7 +42,7 @@ def set_to_zero():
     return update
 
 
-@leafwise(counted=ScaleByScheduleState)
+@leafwise(counted=ScaleByScheduleState, elementwise=True)
 def scale(step_size: Number):
     """Multiply updates by a number.
 
@@ -56,7 +56,7 @@ def scale(step_size: Number):
     return update
 
 
-@leafwise(counted=ScaleByScheduleState)
+@leafwise(counted=ScaleByScheduleState, elementwise=True)
 def scale_by_learning_rate(learning_rate: Number | None = None, *, flip_sign: bool = True):
     """Multiply updates by −learning_rate: the last stage of an optimizer that descends.
 
@@ -72,7 +72,7 @@ def scale_by_learning_rate(learning_rate: Number | None = None, *, flip_sign: bo
     return update
 
 
-@leafwise(counted=ScaleByScheduleState)
+@leafwise(counted=ScaleByScheduleState, elementwise=True)
 def scale_by_schedule(step_size_fn: Number):
     """Multiply updates by a schedule: ``scale`` under the name that Optax gives it.
 

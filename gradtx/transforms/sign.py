@@ -10,7 +10,7 @@ from gradtx.core.leafwise import leafwise
 from gradtx.values.domains import AtLeastOne, Decay, DType, Fraction, NonNegative, Number, Positive
 
 
-@leafwise()
+@leafwise(elementwise=True)
 def scale_by_sign():
     """The sign of each number of the update; g / |g| for complex g, and 0 for 0.
 
@@ -30,7 +30,7 @@ class ScaleByLionState(NamedTuple):
     mu: Params
 
 
-@leafwise(state=ScaleByLionState)
+@leafwise(state=ScaleByLionState, elementwise=True)
 def scale_by_lion(
     b1: Decay = 0.9,
     b2: Fraction = 0.99,
@@ -84,7 +84,7 @@ class ScaleByRpropState(NamedTuple):
     prev_updates: Params
 
 
-@leafwise(state=ScaleByRpropState)
+@leafwise(state=ScaleByRpropState, elementwise=True)
 def scale_by_rprop(
     learning_rate: Positive,
     eta_minus: Fraction = 0.5,

@@ -144,4 +144,4 @@ def allclose(a: Any, b: Any, rtol: Scalar = 1e-05, atol: Scalar = 1e-08, equal_n
     close = map_leaves("tree.allclose", lambda x, y: jnp.allclose(x, y, rtol, atol, equal_nan), a=a, b=b)
     if not jax.tree.structure(a) == jax.tree.structure(b) == jax.tree.structure(close):
         raise errors.another_structure("tree.allclose", "a", a, "b", b)
-    return reduce(operator.and_, jax.tree.leaves(close), jnp.array(True))
+    return joined("all", [jnp.array(True), *jax.tree.leaves(close)])

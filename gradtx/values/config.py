@@ -7,7 +7,10 @@ value], ...]}``, arrays ``{"array": [...], "dtype": "float32"}``. Nothing is eva
 
 import difflib
 import inspect
+import re
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -15,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.values.factory import FACTORIES, factory_of
+from gradtx.values.factory import FACTORIES, Factory, factory_of
 from gradtx.values.value import Value
 
 
@@ -63,21 +66,28 @@ def from_config(config: Mapping[str, Any]) -> Any:
     """
     if not isinstance(config, Mapping) or "call" not in config:
         raise ValueError(f'from_config: expected a dict with "call": a registered name, got {config!r}')
-    name = config["call"]
-    if name not in FACTORIES:
-        near = difflib.get_close_matches(str(name), FACTORIES, n=3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(
-            f"from_config: {name!r} is not registered{hint} Known: {', '.join(sorted(FACTORIES))}"
-        )
-    factory = FACTORIES[name]
+    factory = _registered(config["call"])
     given = {argument: _decode(x) for argument, x in config.items() if argument != "call"}
     known = {argument: x for argument, x in given.items() if argument in factory.parameters}
     args, kwargs = factory.by_position(known)
     return factory(*args, **kwargs, **{argument: x for argument, x in given.items() if argument not in known})
 
 
-def _encode(where: str, x: Any) -> Any:
+def _registered(name: str) -> Factory:
+    namespace = str(name).rpartition(".")[0]
+    if name not in FACTORIES and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", namespace):
+        with suppress(ModuleNotFoundError):  # it may be of a room that nothing has asked for so far
+            import_module(f"gradtx.{namespace}")
+    if name not in FACTORIES:
+        near = difflib.get_close_matches(str(name), FACTORIES, n=3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        raise ValueError(
+            f"from_config: {name!r} is not registered{hint} Known: {', '.join(sorted(FACTORIES))}"
+        )
+    return FACTORIES[name]
+
+
+def _encode(where: str, x: object) -> Any:
     if isinstance(x, Value):
         return to_config(x)
     if x is None or isinstance(x, bool | str | int | float):
@@ -105,7 +115,7 @@ def _encode(where: str, x: Any) -> Any:
 _RESERVED = frozenset({"call", "tuple", "items", "array"})
 
 
-def _decode(x: Any) -> Any:
+def _decode(x: object) -> Any:
     if isinstance(x, list):
         return [_decode(child) for child in x]
     if not isinstance(x, Mapping):

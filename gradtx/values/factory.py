@@ -4,100 +4,22 @@ import inspect
 import math
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gradtx.values.domains import OFF, DTypeMark, Interval, OffAtZeroMark, StaticMark
-from gradtx.values.value import (
-    LEAF,
-    Call,
-    Choice,
-    Number,
-    Part,
-    Value,
-    canonical,
-    is_concrete_scalar,
-    is_number,
-    split,
-)
+from gradtx.values.argument import KEYWORDS, POSITIONAL, REST, Argument
+from gradtx.values.parts import LEAF, Number, Part
+from gradtx.values.value import Call, Maker, Value
 
 FACTORIES: dict[str, "Factory"] = {}
 """Every factory by its registered name: what `from_config` may call."""
-
-POSITIONAL, REST, KEYWORDS = (
-    inspect.Parameter.POSITIONAL_ONLY,
-    inspect.Parameter.VAR_POSITIONAL,
-    inspect.Parameter.VAR_KEYWORD,
-)
-
-
-class Argument:
-    """One argument of a factory: what its annotation and its default say of it."""
-
-    def __init__(self, maker: str, kind: type[Value], parameter: inspect.Parameter, body: Callable[..., Any]):
-        annotation = _resolved(parameter.annotation, body)
-        marks = tuple(_marks(annotation))
-        self.maker, self.adopt = maker, kind.adopt
-        self.name, self.kind, self.default = parameter.name, parameter.kind, parameter.default
-        self.intervals = [mark for mark in marks if isinstance(mark, Interval)]
-        self.is_static, self.is_off_at_zero, self.is_dtype = (
-            any(isinstance(mark, kind) for mark in marks) for kind in (StaticMark, OffAtZeroMark, DTypeMark)
-        )
-        self.may_be_none = parameter.default is None or _admits_none(annotation)
-        unmarked = parameter.annotation in (inspect.Parameter.empty, float, int, "float", "int") and not marks
-        number = parameter.default is inspect.Parameter.empty or is_number(parameter.default)
-        single = self.kind not in (REST, KEYWORDS)
-        self.is_numeric = not self.is_static and single and (bool(self.intervals) or (unmarked and number))
-        bounds = [interval.closed_bounds for interval in self.intervals] or [(-math.inf, math.inf)]
-        self.low, self.high = max(low for low, _ in bounds), min(high for _, high in bounds)
-
-    def is_off(self, x: object) -> bool:
-        """Whether this argument, by being 0, leaves a part out."""
-        return self.is_off_at_zero and is_number(x) and x == 0
-
-    @cached_property
-    def of_default(self) -> tuple[list[Number], Part, Any]:
-        """What `split` makes of the default."""
-        return self.split(self.default)
-
-    def split(self, x: Any) -> tuple[list[Number], Part, Any]:
-        """The numbers in what was given, its structure, and the whole in canonical form; or an error."""
-        x = canonical(self.adopt(x))
-        self._check(x)
-        if self.is_off(x):
-            x = OFF
-        if x is OFF or (self.is_static and not callable(x)):
-            return [], Choice(x := _frozen(x)), x
-        return *split(x), x
-
-    def _check(self, x: Any) -> None:
-        maker = self.maker
-        if self.is_static and isinstance(x, Tracer):
-            problem = "chooses structure and cannot be traced; pass a Python value"
-            raise TypeError(f"{maker}: {self.name} {problem}")
-        if self.is_dtype and not _is_inexact_dtype(x):
-            raise TypeError(
-                f"{maker}: {self.name} must be None or a dtype of real or complex numbers, such as "
-                f"'bfloat16', got {x!r}"
-            )
-        if x is None and self.may_be_none:
-            return
-        number = x.item() if is_concrete_scalar(x) else x
-        for interval in self.intervals:
-            if is_number(number):
-                if not interval.holds(number):
-                    raise ValueError(f"{maker}: {interval.error(self.name, number)}")
-            # vmap's in_axes, eval_shape and tree.map put other objects where numbers were.
-            elif not (callable(x) or hasattr(x, "shape")):
-                raise TypeError(f"{maker}: {self.name} must be a number or a schedule, got {x!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +81,7 @@ class Factory:
         keyword_only = inspect.Parameter.KEYWORD_ONLY
         return tuple(name for name, p in self.parameters.items() if p.kind is not keyword_only)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
         """The value of this call."""
         defaults = self._defaults
         # What `inspect` does for any signature takes as long as the rest of a recording.
@@ -204,7 +126,7 @@ class Factory:
             leaves.extend(numbers)
         value = object.__new__(self.kind)
         value.__dict__.update(
-            _call=Call(self, tuple(parts)),
+            _call=Call(typing.cast(Maker, self), tuple(parts)),
             _leaves=tuple(leaves),
             arguments=MappingProxyType(known),
             schedules=schedules,
@@ -258,18 +180,7 @@ class Factory:
         return f"{self.name}({', '.join(parts)})"
 
 
-def _is_inexact_dtype(x: Any) -> bool:
-    try:
-        return x is None or jnp.issubdtype(jnp.dtype(x), jnp.inexact)
-    except TypeError:
-        return False
-
-
-def _frozen(x: Any) -> Any:
-    return tuple(map(_frozen, x)) if isinstance(x, list) else x
-
-
-def show(x: Any) -> str:
+def show(x: object) -> str:
     """Source text of an argument: what `repr` prints and `eval` reads."""
     if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, Tracer):
         return f"jax.numpy.array({np.asarray(x).tolist()}, dtype='{x.dtype}')"
@@ -284,25 +195,6 @@ def show(x: Any) -> str:
     if isinstance(x, float) and not math.isfinite(x):
         return f"float('{x}')"
     return repr(x)
-
-
-def _resolved(annotation: Any, body: Callable[..., Any]) -> Any:
-    if not isinstance(annotation, str):
-        return annotation
-    try:
-        return eval(annotation, body.__globals__)  # a stringised annotation of this very module
-    except Exception:  # noqa: BLE001  # whatever a name under TYPE_CHECKING raises: nothing is known then
-        return None
-
-
-def _marks(annotation: Any) -> Iterator[Any]:
-    yield from getattr(annotation, "__metadata__", ())
-    for inner in typing.get_args(annotation):
-        yield from _marks(inner)
-
-
-def _admits_none(annotation: Any) -> bool:
-    return annotation in (None, type(None)) or any(map(_admits_none, typing.get_args(annotation)))
 
 
 def factory_of(function: object) -> Factory:
@@ -320,7 +212,7 @@ def register(
     kind: type[Value],
     *,
     name: str | None = None,
-    **options: Any,
+    **options: object,
 ) -> Callable[..., Any]:
     """The public function that records calls of `body` as values of `kind`.
 
@@ -340,7 +232,7 @@ def register(
             "write one with def"
         )
 
-    def public(*args: Any, **kwargs: Any) -> Any:
+    def public(*args: object, **kwargs: object) -> Any:
         return factory(*args, **kwargs)
 
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):

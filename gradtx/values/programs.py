@@ -12,10 +12,14 @@ holds by identity, functions and factories: with the first of them that goes, it
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from threading import RLock
 from types import FunctionType, MethodType
 from typing import Any, Generic, TypeVar
 
-from gradtx.values.value import Call, Choice, Maker, Node, Number, Value, key_of, unflatten
+import jax
+
+from gradtx.values.parts import Choice, Node, Number, Part, key_of
+from gradtx.values.value import Call, Maker, Value, unflatten
 
 P = TypeVar("P")
 
@@ -74,6 +78,7 @@ class Programs(Generic[P]):
     def __init__(self, make: Callable[[Template], P], is_argument: Callable[[str], bool] | None = None):
         self.make, self.is_argument = make, is_argument
         self.structures: OrderedDict[Hashable, _Structure[P]] = OrderedDict()
+        self.lock = RLock()  # of a thread, for what dies meanwhile is forgotten in its midst
 
     def __call__(
         self, values: Sequence[Value], *, traced: bool = False, memory: Memory | None = None
@@ -86,19 +91,21 @@ class Programs(Generic[P]):
             memory: what knows which numbers have changed. Default: one for all values of this structure.
         """
         leaves = [leaf for value in values for leaf in value._leaves]
-        structure = self._structure(values, leaves)
-        keys = [None if a else key_of(x) for a, x in zip(structure.always, leaves, strict=True)]
-        changed = [False] * len(keys) if traced else (memory or structure.memory).note(structure.places, keys)
-        free = [a or c for a, c in zip(structure.always, changed, strict=True)]
-        which = tuple([ARGUMENT if f else key for f, key in zip(free, keys, strict=True)])
-        found = structure.programs.get(which)
-        if found is None:
-            constants = [ARGUMENT if f else x for f, x in zip(free, leaves, strict=True)]
-            found = structure.programs[which] = self.make(Template(structure.calls, constants))
-            if len(structure.programs) > VARIANTS:
-                structure.programs.popitem(last=False)
-        structure.programs.move_to_end(which)
-        return found, [x for f, x in zip(free, leaves, strict=True) if f]
+        with self.lock:
+            structure = self._structure(values, leaves)
+            keys = [None if a else key_of(x) for a, x in zip(structure.always, leaves, strict=True)]
+            changed = (
+                [False] * len(keys) if traced else (memory or structure.memory).note(structure.places, keys)
+            )
+            free = [a or c for a, c in zip(structure.always, changed, strict=True)]
+            which = tuple([ARGUMENT if f else key for f, key in zip(free, keys, strict=True)])
+            if which not in structure.programs:
+                constants = [ARGUMENT if f else x for f, x in zip(free, leaves, strict=True)]
+                structure.programs[which] = self.make(Template(structure.calls, constants))
+                if len(structure.programs) > VARIANTS:
+                    structure.programs.popitem(last=False)
+            structure.programs.move_to_end(which)
+            return structure.programs[which], [x for f, x in zip(free, leaves, strict=True) if f]
 
     def _structure(self, values: Sequence[Value], leaves: Sequence[Number]) -> _Structure[P]:
         kinds = tuple([type(x) if isinstance(x, int | float | complex) else None for x in leaves])
@@ -121,6 +128,38 @@ class Programs(Generic[P]):
         while len(store) > STRUCTURES:
             store.popitem(last=False)
         return structure
+
+
+class CompiledFor:
+    """``body(function, *args)`` compiled for each function that it is given, which it does not keep alive.
+
+    Args:
+        body: what is compiled; its first argument is a function of a user.
+        donate: which of the others are donated, by their places from 0.
+    """
+
+    def __init__(self, body: Callable[..., Any], donate: tuple[int, ...] = ()):
+        self.body, self.donate = body, donate
+        self.made: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+        # For functions that are equal by value, such as a frozen dataclass that can be called.
+        self.by_value = jax.jit(body, static_argnums=0, donate_argnums=tuple(i + 1 for i in donate))
+
+    def __call__(self, function: Callable[..., Any], *args: object) -> Any:
+        """What the body returns."""
+        if not _is_by_identity(function):
+            return self.by_value(function, *args)
+        # A method is made anew whenever it is asked for; its object is not.
+        owner, name = function, None
+        refer: Callable[[], Any] = weakref.ref(function)
+        if isinstance(function, MethodType):
+            owner, name, refer = function.__self__, function.__func__, weakref.WeakMethod(function)
+        try:
+            made = self.made.setdefault(owner, {})
+        except TypeError:  # of a method, the object has no hash or is no object of Python
+            return self.by_value(function, *args)
+        if name not in made:
+            made[name] = jax.jit(lambda *args: self.body(refer(), *args), donate_argnums=self.donate)
+        return made[name](*args)
 
 
 # --- structures that keep nothing alive -------------------------------------------------------------
@@ -159,7 +198,7 @@ class _WeakCall(Call):
         return found
 
 
-def _weakly(part: Any, forget: Callable[[Any], Any]) -> Any:
+def _weakly(part: Part, forget: Callable[[Any], Any]) -> Any:
     match part:
         case Call():
             return _WeakCall(part, forget)

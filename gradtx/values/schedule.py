@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
+from jax.typing import ArrayLike
+
 from gradtx.values.domains import Scalar
 from gradtx.values.factory import register
 from gradtx.values.value import Value
@@ -13,7 +15,7 @@ P = ParamSpec("P")
 class Schedule(Value):
     """A recorded function of the count: ``linear_schedule(0.0, 1.0, 100)(50)`` is 0.5."""
 
-    def __call__(self, count: Any) -> Scalar:
+    def __call__(self, count: ArrayLike) -> Scalar:
         """The scheduled number for this count of updates so far (0 before the first)."""
         return self.factory.body(**self.numbers_at(count))(count)
 

@@ -11,19 +11,17 @@ traces it. An array is recorded as an array, also one without axes: who gives an
 that may change, and whatever tells arrays from constants (``eqx.filter_jit``) finds it.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Protocol, Self, TypeAlias, TypeGuard, cast
+from typing import Any, Protocol, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.tree_util import GetAttrKey
 
-Number: TypeAlias = Any
-"""A leaf of a value: a Python number, an array, or what JAX puts in their place."""
+from gradtx.values.parts import LEAF, Choice, Leaf, Node, Number, Part, is_concrete_scalar, is_number, key_of
 
 
 class Maker(Protocol):
@@ -40,7 +38,7 @@ class Maker(Protocol):
     @property
     def options(self) -> Mapping[str, Any]: ...
     @property
-    def numeric(self) -> frozenset[str]: ...
+    def numeric(self) -> Set[str]: ...
     def is_off(self, name: str, x: object) -> bool: ...
     def record(self, arguments: Mapping[str, Any]) -> Any: ...
     def run(self, arguments: Mapping[str, Any]) -> Any: ...
@@ -85,7 +83,7 @@ class Value:
         numeric = self.factory.numeric
         return {name: x for name, x in self.arguments.items() if name in numeric and callable(x)}
 
-    def numbers_at(self, count: Any) -> Mapping[str, Any]:
+    def numbers_at(self, count: Number) -> Mapping[str, Any]:
         """The arguments, with every schedule resolved at this count."""
         return {**self.arguments, **{name: schedule(count) for name, schedule in self.schedules.items()}}
 
@@ -94,7 +92,7 @@ class Value:
         """Whether one of its numbers is a tracer."""
         return any(isinstance(leaf, Tracer) for leaf in self._leaves)
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self, **changes: object) -> Self:
         """The same call with some arguments changed: ``tx.replace(learning_rate=3e-4)``.
 
         Without changes, numbers that are arrays without axes become Python numbers, and so constants: for
@@ -159,66 +157,7 @@ def unflatten(call: "Call", leaves: Iterable[Number]) -> Any:
     return value
 
 
-def key_of(leaf: Number) -> Hashable:
-    """What a number is compared by: it tells 2 from 2.0 and 0.0 from −0.0, and finds NaN equal to NaN."""
-    if isinstance(leaf, Tracer):
-        return id(leaf)
-    if isinstance(leaf, jax.Array | np.ndarray):
-        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        host = np.asarray(jax.random.key_data(cast(jax.Array, leaf)) if is_key else leaf)
-        return str(leaf.dtype), host.shape, host.tobytes()
-    if isinstance(leaf, int | float | complex):
-        return type(leaf), repr(leaf)
-    try:
-        hash(leaf)
-    except TypeError:
-        return id(leaf)
-    return leaf
-
-
 # --- splitting arguments into numbers and structure -------------------------------------------------
-
-
-class Part:
-    """How one argument is put together again from its numbers."""
-
-
-@dataclass(frozen=True)
-class Leaf(Part):
-    """A number or an array."""
-
-
-LEAF = Leaf()
-
-
-class Choice(Part):
-    """Anything that is not a number: it is compared, never traced; by identity if it has no hash."""
-
-    def __init__(self, value: object):
-        self._value, self._hash = value, hash(value) if _hashable(value) else id(value)
-
-    @property
-    def value(self) -> object:
-        """What was chosen."""
-        return self._value
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Choice):
-            return False
-        a, b = self.value, other.value
-        return a is b or (type(a) is type(b) and _hashable(a) and bool(a == b))
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-@dataclass(frozen=True)
-class Node(Part):
-    """A container: a dict (in the order it was written: first match wins), a sequence, or a pytree."""
-
-    kind: Any
-    keys: tuple[Any, ...]
-    parts: tuple[Part, ...]
 
 
 class Call(Part):
@@ -235,8 +174,9 @@ class Call(Part):
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        same = isinstance(other, Call) and self.factory is other.factory
-        return same and hash(self) == hash(other) and self.arguments == other.arguments
+        if not isinstance(other, Call) or self.factory is not other.factory:
+            return False
+        return hash(self) == hash(other) and self.arguments == other.arguments
 
     @cached_property
     def _hash(self) -> int:
@@ -246,11 +186,9 @@ class Call(Part):
         return self._hash
 
     @cached_property
-    def keys(self) -> list[jax.tree_util.GetAttrKey]:
+    def keys(self) -> list[Any]:
         """One pytree key per number: the name of the argument that holds it."""
-        return [
-            jax.tree_util.GetAttrKey(path) for name, part in self.arguments for path in _paths(part, name)
-        ]
+        return [GetAttrKey(path) for name, part in self.arguments for path in _paths(part, name)]
 
 
 def _paths(part: Part, name: str) -> Iterator[str]:
@@ -281,7 +219,7 @@ def split(x: Any) -> tuple[list[Number], Part]:
     return _split_node(treedef, tuple(range(len(leaves))), leaves)
 
 
-def _split_node(kind: Any, keys: tuple[Any, ...], children: Iterable[Any]) -> tuple[list[Number], Part]:
+def _split_node(kind: object, keys: tuple[Any, ...], children: Iterable[Any]) -> tuple[list[Number], Part]:
     pairs = [split(child) for child in children]
     leaves = [leaf for numbers, _ in pairs for leaf in numbers]
     return leaves, Node(kind, keys, tuple(part for _, part in pairs))
@@ -304,40 +242,3 @@ def join(part: Part, leaves: Iterator[Number]) -> Any:
                 return part.kind(children)
             return jax.tree.unflatten(part.kind, children)
     raise TypeError(f"not a part of a recorded call: {part!r}")
-
-
-def is_number(x: object) -> TypeGuard[int | float | complex]:
-    """Whether x is a Python or NumPy number (a bool is a choice, not a number)."""
-    return isinstance(x, int | float | complex | np.number) and not isinstance(x, bool)
-
-
-def is_concrete_scalar(x: object) -> TypeGuard[jax.Array | np.ndarray]:
-    """Whether x is an array without axes whose number can be read now."""
-    if isinstance(x, np.ndarray):
-        return x.ndim == 0
-    if not isinstance(x, jax.Array) or isinstance(x, Tracer) or x.ndim:
-        return False
-    return not jnp.issubdtype(x.dtype, jax.dtypes.prng_key) and x.is_fully_addressable
-
-
-def canonical(x: Any) -> Any:
-    """The form in which an argument is recorded: Python numbers, and dtypes by name."""
-    if isinstance(x, np.generic):
-        return x.item()
-    if isinstance(x, np.dtype) or (isinstance(x, type) and hasattr(x, "dtype")):
-        return jnp.dtype(x).name
-    if isinstance(x, type) and issubclass(x, np.generic):
-        return np.dtype(x).name
-    if type(x) is dict:
-        return {canonical(key): canonical(child) for key, child in x.items()}
-    if type(x) is list:
-        return [canonical(child) for child in x]
-    return tuple(canonical(child) for child in x) if type(x) is tuple else x
-
-
-def _hashable(x: object) -> bool:
-    try:
-        hash(x)
-    except TypeError:
-        return False
-    return True

@@ -126,10 +126,7 @@ def inject_hyperparams(
     names = (static_args,) if isinstance(static_args, str) else tuple(static_args)
     if isinstance(inner_factory, GradientTransformation):
         own = inner_factory.schedules
-        numbers = {name: _first(schedule) for name, schedule in own.items()}
-        return _injected(
-            inner_factory.replace(**numbers), names, hyperparam_dtype, {**own, **(schedules or {})}
-        )
+        return _injected(inner_factory, names, hyperparam_dtype, {**own, **(schedules or {})})
     if not (callable(inner_factory) and hasattr(inner_factory, "__qualname__")):
         raise TypeError(
             "inject_hyperparams: inner_factory must be a transformation, or a function with a name that "
@@ -140,10 +137,11 @@ def inject_hyperparams(
 
     @wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> GradientTransformation:
-        # A plain function may compute with its numbers, so it is called with the first of each schedule.
         arguments = factory.signature.bind(*args, **kwargs).arguments
         own = {name: x for name, x in arguments.items() if name in factory.numeric and callable(x)}
-        inner = factory(**{**arguments, **{name: _first(schedule) for name, schedule in own.items()}})
+        # A plain function may compute with its numbers, so it is called with the first of each schedule.
+        first = {} if recorded else {name: _first(schedule) for name, schedule in own.items()}
+        inner = factory(**{**arguments, **first})
         return _injected(inner, names, hyperparam_dtype, own)
 
     return injected

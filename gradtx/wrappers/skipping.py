@@ -5,6 +5,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import global_norm
 from gradtx.arrays.types import Array, Params, Scalar, Updates
 
@@ -43,7 +44,7 @@ def skip_not_finite(
     """
     del gradient_step, params
     counts = [jnp.sum(jnp.logical_not(jnp.isfinite(x)), dtype=jnp.int32) for x in jax.tree.leaves(updates)]
-    count = sum(counts, start=jnp.zeros([], jnp.int32))
+    count = joined("sum", [jnp.zeros([], jnp.int32), *counts])
     return count > 0, {"should_skip": count > 0, "num_not_finite": count}
 
 

@@ -162,8 +162,8 @@ def counts(row: Row) -> Any:
     return jnp.arange(row.steps, dtype=jnp.int32)
 
 
-def assert_near(found: Any, expected: Any, bound: float) -> None:
-    scale = np.max(np.abs(expected))
+def assert_near(found: Any, expected: Any, bound: float, scale: Any = None) -> None:
+    scale = np.max(np.abs(expected)) if scale is None else scale
     np.testing.assert_allclose(np.asarray(found, np.float64) / scale, expected / scale, rtol=0, atol=bound)
 
 
@@ -217,7 +217,8 @@ def test_a_sweep_over_the_numbers_is_a_loop_with_finite_gradients(i):
     over_counts = jax.vmap(jax.value_and_grad(value), in_axes=(None, 0))
     found, grads = jax.jit(jax.vmap(over_counts, in_axes=(0, None)))(stacked, jnp.arange(12))
     expected = np.array([[float(variant(count)) for count in range(12)] for variant in variants])
-    assert_near(found, expected, 2 * FLOAT32)
+    # The first rates may be small beside those of the whole curve, of which they are differences.
+    assert_near(found, expected, 2 * FLOAT32, max(np.max(np.abs(x)) for x in (expected, theirs(i))))
     assert all(bool(jnp.all(jnp.isfinite(grad))) for grad in jax.tree.leaves(grads))
 
 

@@ -139,21 +139,24 @@ def error(found: np.ndarray, true: np.ndarray) -> float:
 
 @pytest.mark.parametrize("kind", FLOAT32)
 def test_float32_is_no_further_from_the_paper_than_torch(kind: str) -> None:
-    """The first step within 3e-7 (5 roundings) in every number; the last 20 of 200 on average no
+    """The first step within ten roundings in every number: of the weights of both moments and of their
+    corrections, of two products each, of a root, a sum and two divisions. The last 20 of 200 on average no
     further in norm than torch, which keeps the corrections of Adam in double precision, or within
-    1e-7, less than two roundings of each number, where both are at the edge of what float32 holds."""
+    1e-7, less than two roundings of each number, where both are at the edge of what float32 holds.
+    Half as much again: of these 700 errors a momentum of 0.9 leaves a tenth independent, whose mean is
+    uncertain by a tenth on either side."""
     mine, other, true = updates_from_zero(kind)
-    np.testing.assert_allclose(mine[0], true[0], rtol=3e-7)
+    np.testing.assert_allclose(mine[0], true[0], rtol=10 * 2**-24)
     late = range(180, 200)
     my_error = np.mean([error(mine[i], true[i]) for i in late])
     their_error = np.mean([error(other[i], true[i]) for i in late])
-    assert my_error <= max(their_error, 1e-7), (my_error, their_error)
+    assert my_error <= max(1.5 * their_error, 1e-7), (my_error, their_error)
 
 
 @pytest.mark.parametrize("b2", [0.999, 0.99999])
 def test_no_digits_are_lost_when_the_numbers_are_traced(b2: float) -> None:
-    """As an argument b2 is a float32, whose own formula the update must follow."""
+    """As an argument b2 is a float32, whose own formula the update must follow; ten roundings, as above."""
     grad = jnp.asarray(GRADS[0], jnp.float32)
     step = jax.jit(lambda tx: tx.update(grad, tx.init(grad))[0])
     exact = f.adam(b1=float(np.float32(0.9)), b2=float(np.float32(b2)))(np.asarray(grad, np.float64), None)
-    np.testing.assert_allclose(step(gradtx.scale_by_adam(b2=b2)), exact, rtol=3e-7)
+    np.testing.assert_allclose(step(gradtx.scale_by_adam(b2=b2)), exact, rtol=10 * 2**-24)

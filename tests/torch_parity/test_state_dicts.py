@@ -169,7 +169,8 @@ def closures(net: Net) -> tuple[Callable[[], torch.Tensor], Callable[[Any], Any]
 
     def theirs() -> torch.Tensor:
         net.zero_grad()
-        loss = sum(((p - 1) ** 4 * torch.tensor(weights[n]) ** 2).sum() for n, p in net.named_parameters())
+        terms = (((p - 1) ** 4 * torch.tensor(weights[n]) ** 2).sum() for n, p in net.named_parameters())
+        loss = sum(terms, start=torch.zeros(()))
         loss.backward()
         return loss
 

@@ -99,13 +99,13 @@ def test_an_update_is_one_program_that_reuses_the_memory() -> None:
     params = {"w": jnp.ones(1000), "b": jnp.ones(3)}
     average = swa_utils.AveragedModel(params, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.9))
     average.update_parameters(params)
-    before, compiled = average.module["w"], swa_utils._update._cache_size()
+    before, compiled = average.module["w"], swa_utils._update.by_value._cache_size()
     for _ in range(3):
         average.update_parameters(params)
     again = swa_utils.AveragedModel(params, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.9))
     again.update_parameters(params)
     assert before.is_deleted()
-    assert swa_utils._update._cache_size() == compiled
+    assert swa_utils._update.by_value._cache_size() == compiled
 
 
 def test_a_device_can_be_chosen() -> None:

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from gradtx.values.domains import Interval, OffAtZero, ScalarOrSchedule
-from gradtx.values.value import is_number
+from gradtx.values.parts import is_number
 
 LearningRate = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid learning rate: {}")]
 Epsilon = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid epsilon value: {}")]

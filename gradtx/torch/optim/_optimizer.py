@@ -17,8 +17,8 @@ from gradtx.torch.optim._closures import is_closure, on_groups, value_and_grad
 from gradtx.torch.optim._params import Place, Tree
 from gradtx.torch.optim._program import STEPS, Named, with_lr
 from gradtx.values.factory import factory_of
+from gradtx.values.parts import canonical
 from gradtx.values.programs import Memory
-from gradtx.values.value import canonical
 
 Groups = Mapping[str, Mapping[str, Any]] | None
 """Groups by path pattern: the options that differ, ``{r".*bias": {"weight_decay": 0.0}}``."""

@@ -11,7 +11,7 @@ from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import as_torch, gradient
 from gradtx.transforms import sign
 from gradtx.transforms.scaling import scale
-from gradtx.values.value import is_number
+from gradtx.values.parts import is_number
 
 
 class RpropState(NamedTuple):

@@ -25,7 +25,7 @@ class DampenedTraceState(NamedTuple):
     momentum_buffer: Params
 
 
-@leafwise(state=DampenedTraceState, layout=LIKE_TORCH)
+@leafwise(state=DampenedTraceState, layout=LIKE_TORCH, elementwise=True)
 def dampened_trace(momentum: Number, dampening: Number):
     """Momentum that takes in a share of each gradient: bₜ = momentum·bₜ₋₁ + (1 − dampening)·gₜ.
 

@@ -23,7 +23,7 @@ Epsilon = Annotated[ScalarOrSchedule, Interval("(0, inf]", "Invalid epsilon valu
 DENSE = "SparseAdam does not support dense gradients, please consider Adam instead"
 
 
-@leafwise(state=MomentsState, layout=LIKE_TORCH, real_only=True)
+@leafwise(state=MomentsState, layout=LIKE_TORCH, real_only=True, elementwise=True)
 def scale_by_lazy_adam(b1: Decay, b2: Decay, eps: NonNegative, maximize: bool):
     """Adam's direction where a sparse gradient has entries; elsewhere nothing moves or decays.
 

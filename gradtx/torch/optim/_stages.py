@@ -31,7 +31,8 @@ def as_torch(
     factory = factory_of(primitive)
     name = f"torch.optim.{factory.name}"
     TORCH_NAMES[name] = torch_names
-    decorate = leafwise(state=state or factory.options["state"], layout=LIKE_TORCH, name=name)
+    kept = {option: factory.options[option] for option in ("elementwise", "batch", "real_only")}
+    decorate = leafwise(state=state or factory.options["state"], layout=LIKE_TORCH, name=name, **kept)
     return decorate(factory.body)
 
 
@@ -63,7 +64,7 @@ def descend_along(
     return chain(*gradient(maximize), *directions, decay_and_descend(lr, weight_decay))
 
 
-@leafwise(counted=ScaleByScheduleState)
+@leafwise(counted=ScaleByScheduleState, elementwise=True)
 def decay_and_descend(lr: LearningRate, weight_decay: WeightDecay):
     """Decoupled weight decay and the step along a direction: p ← p·(1 − lr·weight_decay) − lr·g.
 

@@ -9,7 +9,7 @@ evaluate(ema.module)
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ from gradtx.arrays.types import Array
 from gradtx.torch.optim._params import nnx_of
 from gradtx.torch.optim._slots import to_numpy
 from gradtx.torch.optim._swa_lr import SWALR as SWALR
+from gradtx.values.programs import CompiledFor
 
 __all__ = [
     "SWALR",
@@ -253,8 +254,7 @@ class AveragedModel:
         return tree if self.device is None else jax.device_put(tree, self.device)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _update(
+def _updated(
     average: MultiAvgFn, averaged: list[Array], current: list[Array], copied: Any, n: Array
 ) -> tuple[list[Array], Any, Array]:
     """The new average, copies of the rest, and how many there are now."""
@@ -273,6 +273,9 @@ def _update(
         for i, x, mean in zip(members, now, means, strict=True):
             new[i] = jnp.where(n == 0, x, mean).astype(dtype)
     return new, jax.tree.map(jnp.copy, copied), n + 1
+
+
+_update = CompiledFor(_updated, donate=(0,))
 
 
 def _check_arrays(model: Any) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gradtx.values.value import is_number
+from gradtx.values.parts import is_number
 
 
 def check_constant(factor: Any) -> None:
