@@ -1,6 +1,6 @@
 """Putting updates to use."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,9 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import as_array, at_least_float32, between, cast
 from gradtx.arrays.per_tensor import PerTensor
+from gradtx.arrays.reduction import shards_in_force
 from gradtx.arrays.types import Array, Params, Scalar, State, Updates
+from gradtx.core.batch import batch_in_force
 from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.values.programs import Programs, Template
 
@@ -146,24 +148,32 @@ def jit_step(
     check_transformation("jit_step", "tx", tx)
     try:
         program, numbers = _STEPS([tx])
-        return program.run(numbers, grads, state, params, extra)
+        # What is in force around the call decides what is traced.
+        around = batch_in_force(), shards_in_force()
+        return program.run(around, numbers, grads, state, params, extra)
     except Exception as error:
         errors.hide_engine(error)
         raise
 
 
 class _Step:
-    """A compiled step: ``run(numbers, grads, state, params, extra)``."""
+    """A compiled step: ``run(around, numbers, grads, state, params, extra)``."""
 
     def __init__(self, template: Template):
         def step(
-            numbers: list[Scalar], grads: Updates, state: State, params: Params, extra: Mapping[str, Any]
+            around: Hashable,
+            numbers: list[Scalar],
+            grads: Updates,
+            state: State,
+            params: Params,
+            extra: Mapping[str, Any],
         ) -> tuple[Params, State]:
+            del around
             (tx,) = template.fill(numbers)
             updates, state = tx.update(grads, state, params, **extra)
             return apply_updates(params, updates), state
 
-        self.run = jax.jit(step, donate_argnums=(2, 3))
+        self.run = jax.jit(step, static_argnums=0, donate_argnums=(3, 4))
 
 
 _STEPS = Programs(_Step, is_argument=lambda name: True)

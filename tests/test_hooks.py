@@ -315,6 +315,44 @@ def test_refresh_and_every_belong_together() -> None:
         one()
 
 
+@pytest.mark.parametrize(("every", "message"), [(0, "it is 0"), ("evry", "it is None"), (2.0, "it is 2.0")])
+def test_a_period_is_a_whole_number_of_an_argument(every: Any, message: str) -> None:
+    name = every if isinstance(every, str) else "every"
+
+    @gradtx.leafwise(state=TraceState, every=name)
+    def periodic(every: gradtx.Static[Any] = 1):
+        init = lambda param: dict(trace=param)  # noqa: E731
+        return init, lambda grad, trace: (grad, dict(trace=trace)), lambda trace: dict(trace=trace)
+
+    with pytest.raises(ValueError, match=f"must name an argument that is gradtx.Static.*{message}"):
+        periodic(every)
+
+
+def test_a_refresh_returns_what_it_names() -> None:
+    @gradtx.leafwise(state=TraceState, every="every")
+    def periodic(every: gradtx.Static[int] = 1):
+        init = lambda param: dict(trace=param)  # noqa: E731
+        return init, lambda grad, trace: (grad, dict(trace=trace)), lambda trace: dict(other=trace)
+
+    params = {"w": jnp.ones(2)}
+    with pytest.raises(ValueError, match=r"periodic: refresh must return a dict of slots that it names"):
+        periodic().update(params, periodic().init(params))
+
+
+def test_jit_step_goes_by_the_batch_around_it() -> None:
+    seen: list[Any] = []
+    params = {"a": jnp.eye(2), "b": jnp.ones((2, 2))}
+    tx = gradtx.contrib.scale_by_muon()
+
+    def step() -> None:
+        gradtx.jit_step(tx, params, tx.init(params), jax.tree.map(jnp.copy, params))
+
+    step()
+    with gradtx.batching(gradtx.Stack(lambda x: seen.append(x) or x)):
+        step()
+    assert seen
+
+
 # --- batches ----------------------------------------------------------------------------------------
 
 

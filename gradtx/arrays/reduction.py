@@ -62,6 +62,11 @@ def over_shards(*axes: str, is_of_shard: Callable[[Array], bool] | None = None) 
         _SHARDS.reset(token)
 
 
+def shards_in_force() -> Shards | None:
+    """What `over_shards` says."""
+    return _SHARDS.get()
+
+
 def _varies(axes: tuple[str, ...], x: Array) -> bool:
     kind: Any = jax.typeof(x)
     varying = getattr(kind, "vma", None)
@@ -86,7 +91,7 @@ def joined(kind: Kind, numbers: Sequence[Array], *, in_pairs: bool = False) -> A
         in_pairs: whether to join pairs, and pairs of pairs, rather than one after the other.
     """
     operation, collective = OPERATIONS[kind]
-    shards = _SHARDS.get()
+    shards = shards_in_force()
     if shards is None:
         return _fold(operation, numbers, in_pairs)
     cut = [x for x in numbers if shards.is_of_shard(x)]

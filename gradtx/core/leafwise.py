@@ -98,7 +98,15 @@ class Leafwise(Stage):
             raise TypeError(
                 f"{self.name}: a rule that names key needs a field seed in its state, and an argument seed"
             )
-        if (asks.refresh is not None) != (self.options["every"] is not None):
+        every = self.options["every"]
+        if every is not None:
+            number = self.arguments.get(every)
+            if every in self.factory.numeric or type(number) is not int or number < 1:
+                raise ValueError(
+                    f"{self.name}: every={every!r} must name an argument that is gradtx.Static[int], a whole "
+                    f"number of at least 1; it is {number!r}"
+                )
+        if (asks.refresh is not None) != (every is not None):
             raise TypeError(f"{self.name}: a rule has a refresh if and only if leafwise is told every=...")
 
     def segment(self, first: int, variants: Sequence[Sequence[Any]]) -> Segment:

@@ -138,6 +138,11 @@ class LeafwiseProgram:
         def refreshed(slots: Slots) -> Slots:
             assert rule.refresh is not None
             new = rule.refresh(**layout.read(slots))
+            if not isinstance(new, dict) or not new.keys() <= slots.keys():
+                raise ValueError(
+                    f"{filled.name}: refresh must return a dict of slots that it names, {sorted(slots)}; "
+                    f"it returned {sorted(new) if isinstance(new, dict) else new!r}"
+                )
             return {**slots, **layout.write(filled.name, new, {name: slots[name] for name in new})}
 
         every_one = lambda some: batch.map(refreshed, [(slots,) for slots in some])  # noqa: E731

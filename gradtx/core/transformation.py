@@ -340,6 +340,12 @@ def check_transformation(name: str, where: str, x: object) -> None:
     raise TypeError(f"{name}: {where} must be a gradient transformation, got {type(x).__name__}: {x!r}")
 
 
+def __getattr__(name: str) -> Any:
+    if name == "from_functions":  # where pickles of before 0.2 look for it
+        return GradientTransformation.adopted
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def init_empty_state(params: Params) -> EmptyState:
     """The `init` of a transformation that remembers nothing."""
     del params
