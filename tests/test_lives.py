@@ -57,6 +57,12 @@ def test_nothing_touches_a_device_before_init() -> None:
 PARAMS = {"w": jnp.ones(3)}
 
 
+@pytest.fixture(autouse=True)
+def quick_collections() -> None:
+    """Collections go through what a test itself makes, not through the programs of all tests before it."""
+    gc.freeze()
+
+
 class Trainer:
     """What closures of users hold on to."""
 
