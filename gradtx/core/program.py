@@ -14,7 +14,7 @@ from gradtx.arrays.cond import cond
 from gradtx.arrays.numerics import as_array, at_least_float32, cast, safe_increment
 from gradtx.arrays.per_tensor import row_of
 from gradtx.arrays.types import Array, DType, PyTree
-from gradtx.core.batch import Batch
+from gradtx.core.batch import STACK, Batch
 from gradtx.core.layout import Slots
 from gradtx.core.rule import returned, slots_made
 from gradtx.core.run import Guard
@@ -162,14 +162,13 @@ def in_slices(
     width = -(-count // turns)
     begin, end = (-(-(k * count) // turns) for k in (turn, turn + 1))
     places = begin + jnp.arange(width)
-    stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *trees)
+    stacked = STACK.stack(trees)
     due = jax.tree.map(lambda stack: jnp.take(stack, places, axis=0, mode="clip"), stacked)
-    new = function([jax.tree.map(lambda stack, i=i: stack[i], due) for i in range(width)])
-    joined = jax.tree.map(lambda *tensors: jnp.stack(tensors), *new)
+    new = STACK.stack(function(STACK.unstack(due, width)))
     # Where fewer are due than go through it, what comes out goes nowhere.
     target = jnp.where(places < end, places, count)
-    stacked = jax.tree.map(lambda stack, x: stack.at[target].set(x, mode="drop"), stacked, joined)
-    return [jax.tree.map(lambda stack, i=i: stack[i], stacked) for i in range(count)]
+    stacked = jax.tree.map(lambda stack, x: stack.at[target].set(x, mode="drop"), stacked, new)
+    return STACK.unstack(stacked, count)
 
 
 def key_for(seed: ArrayLike, stream: ArrayLike, step: ArrayLike) -> Array:

@@ -103,6 +103,7 @@ class GradientTransformation(Value):
         try:
             plan = self.plan
             states = _unpacked(self, updates, state)
+            # The loop of `run_plan`, here once more: each function on the way is a frame in every traceback.
             run = plan.start(self.name, updates, params, extra)
             for segment in plan.segments:
                 run = segment.advance(run, states, final=segment is plan.segments[-1])
