@@ -80,6 +80,18 @@ def run(tx: Any, params: Any, grads: Any, **extra: Any) -> tuple[Any, Any]:
     return params, state
 
 
+def looped(tx: Any, params: Any, grads: Any) -> tuple[Any, Any]:
+    """`run` as one loop: then one update is compiled, however many there are."""
+
+    def step(carry: Any, grad: Any) -> Any:
+        params, state = carry
+        updates, state = tx.update(grad, state, params)
+        return (gradtx.apply_updates(params, updates), state), None
+
+    stacked = jax.tree.map(lambda *each: jnp.stack(each), *grads)
+    return jax.lax.scan(step, (params, tx.init(params)), stacked)[0]
+
+
 def aval(x: Any) -> Any:
     x = jnp.asarray(x) if not hasattr(x, "dtype") else x
     return x.shape, str(x.dtype), bool(getattr(x, "weak_type", False))
@@ -202,7 +214,7 @@ def _assert_fixed_on(axes: Any, tx: Any) -> None:
 @double_precision()
 def jit_is_eager(row: Row) -> None:
     tx, params, grads = row(), tree(0), [tree(1), tree(2), tree(3)]
-    as_users_have_it = jax.jit(partial(run, tx), compiler_options=USUAL)
+    as_users_have_it = jax.jit(partial(looped, tx), compiler_options=USUAL)
     assert_close(run(tx, params, grads), as_users_have_it(params, grads))
 
 
@@ -210,7 +222,7 @@ def jit_is_eager(row: Row) -> None:
 @double_precision()
 def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
     tx, params, grads = row(), tree(0), [tree(1), tree(2)]
-    assert_close(run(tx, params, grads), jax.jit(run)(tx, params, grads))
+    assert_close(run(tx, params, grads), jax.jit(looped)(tx, params, grads))
 
 
 @apart
@@ -218,7 +230,7 @@ def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
 @double_precision()
 def vmap_over_params_is_a_loop(row: Row) -> None:
     tx, pairs = row(), [(tree(i), tree(i + 5)) for i in range(3)]
-    one = lambda params, grad: run(tx, params, [grad, grad])  # noqa: E731
+    one = lambda params, grad: looped(tx, params, [grad, grad])  # noqa: E731
     _assert_vmap_is_loop(one, pairs)
 
 
@@ -231,7 +243,7 @@ def vmap_over_numbers_is_a_loop(row: Row) -> None:
         return jax.tree.map(lambda x: x if isinstance(x, int) else x * (1 - 0.01 * i), row())
 
     params, grads = tree(0), [tree(1), tree(2)]
-    _assert_vmap_is_loop(lambda tx: run(tx, params, grads), [(scaled(i),) for i in range(3)])
+    _assert_vmap_is_loop(lambda tx: looped(tx, params, grads), [(scaled(i),) for i in range(3)])
 
 
 def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> None:
@@ -247,18 +259,11 @@ def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> 
 @law_of_stages
 def gradients_through_updates_are_finite(row: Row) -> None:
     def total(tx: Any, params: Any, grads: Any) -> Any:
-        def step(carry: Any, grad: Any) -> Any:
-            params, state = carry
-            updates, state = tx.update(grad, state, params)
-            return (gradtx.apply_updates(params, updates), state), None
-
-        (after, _), _ = jax.lax.scan(step, (params, tx.init(params)), grads)
+        after, _ = looped(tx, params, grads)
         return sum(jnp.sum(x) for x in jax.tree.leaves(after))
 
-    # A loop, so that one update is compiled and not three.
     gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2), allow_int=True))
-    params = tree(0)
-    three = jax.tree.map(lambda *grads: jnp.stack(grads), tree(1), tree(2), tree(3))
+    params, three = tree(0), [tree(1), tree(2), tree(3)]
     for grads in (three, zeros(three)):
         found = jax.tree.leaves(gradient(row(), params, grads))
         assert_finite([x for x in found if x.dtype != jax.dtypes.float0])  # whole numbers have no gradient
