@@ -7,10 +7,8 @@ if a reason stands here that is none any more.
 """
 
 import inspect
-import re
 import sys
 import typing
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ import optax
 from absl import app, flags
 
 import gradtx
+from gradtx.moved import LEFT_OUT, MOVED
 
 OUT = flags.DEFINE_string("out", None, "file for the page; without one it is printed")
 
@@ -40,21 +39,6 @@ purpose stands in [Coming from Optax](from_optax.md).
 
 # --- what differs on purpose ------------------------------------------------------------------------
 
-ELSEWHERE = {
-    "schedules.inject_hyperparams": "inject_hyperparams",
-    "schedules.InjectStatefulHyperparamsState": "InjectStatefulHyperparamsState",
-}
-"""Names that are in gradtx in another place."""
-
-RENAMED = {"tree_utils": ("tree", "tree_")}
-"""Namespaces whose names are all in another one, without a prefix."""
-
-ABSENT = {
-    "LookaheadParams": "params are the fast ones, and the state of `lookahead` keeps the slow ones: so it "
-    "goes around any optimizer in any training loop",
-}
-"""Names that are absent, and why."""
-
 WIDE = "default: the params' dtype, at least float32"
 NO_SEED = "deprecated in Optax: give `key`, a seed or a JAX key"
 SEED = "a seed or a JAX key; in Optax, none warns or is seed 0"
@@ -62,12 +46,13 @@ UNNAMED = "a function with a name, which does the same"
 
 DIFFERENCES: dict[str, dict[str, str]] = {
     "LookaheadState": {"slow_params": "the state keeps the slow params"},
-    "MultiSteps": {"opt": "called `inner`, as in every wrapper", "accumulator_dtype": WIDE},
+    "MultiSteps": {"opt": "called `inner`, as in every wrapper, and understood", "accumulator_dtype": WIDE},
     "adafactor": {"dtype_momentum": WIDE},
     "scale_by_distance_over_gradients": {"param_dtype": WIDE},
     "add_noise": {"key": SEED, "seed": NO_SEED},
     "noisy_sgd": {"key": SEED, "seed": NO_SEED},
     "inject_hyperparams": {"schedules": "also: schedules by name"},
+    "inject_stateful_hyperparams": {"schedules": "also: schedules by name"},
     "scale_by_factored_rms": {"decay_rate_fn": "None stands for the same function"},
     "contrib.adopt": {"clip_value_fn": "None stands for the same function"},
     "contrib.scale_by_adopt": {"clip_value_fn": "None stands for the same function"},
@@ -104,29 +89,6 @@ def names(module: ModuleType) -> list[str]:
     )
 
 
-def deprecation(module: ModuleType, name: str) -> str:
-    """What Optax says against a name: when it is looked up, in its docstring, or in a warning when called."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            value = getattr(module, name)
-        except AttributeError as error:
-            return sentence(str(error))
-    if caught:
-        return sentence(str(caught[0].message))
-    text = inspect.getsource(inspect.unwrap(value)) if callable(value) and hasattr(value, "__name__") else ""
-    text = re.sub(r"'\s+'", "", text)  # a message in several lines
-    said = re.search(r"\.\. deprecated::? (\S+)", text)
-    warned = re.search(r"`\w+` is deprecated, (.*?)'", text)
-    return f"since {said[1].rstrip('.')}" if said else sentence(warned[1]) if warned else ""
-
-
-def sentence(text: str) -> str:
-    """What a message says beside that a name is deprecated, in one line."""
-    text = re.sub(r"^optax\.\S+ is deprecated[:.]?|\(optax v.*\)", "", text)
-    return re.sub(r"\s+", " ", text).strip(" .") or "without a successor"
-
-
 # --- the comparison ---------------------------------------------------------------------------------
 
 
@@ -160,21 +122,15 @@ class Row:
 def compare(namespace: str, module: ModuleType, name: str) -> Row:
     """One name of Optax with what gradtx has."""
     full = f"{namespace}.{name}" if namespace else name
-    where = full
-    if namespace in RENAMED:
-        space, prefix = RENAMED[namespace]
-        where = f"{space}.{name.removeprefix(prefix)}"
-    where = ELSEWHERE.get(full, where)
+    where = MOVED.get(full, full)
     found = lookup(where)
     if found is not None:
         reasons = DIFFERENCES.get(full) or DIFFERENCES.get(name, {})
         return Row(
             full, where, **differences(vars(module)[name] if name in vars(module) else found, found, reasons)
         )
-    if reason := deprecation(module, name):
-        return Row(full, reason=f"deprecated in Optax: {reason}")
-    if full in ABSENT:
-        return Row(full, reason=f"absent: {ABSENT[full]}")
+    if full in LEFT_OUT:
+        return Row(full, reason=f"left out: {LEFT_OUT[full]}")
     return Row(full, wrong=["**missing**"])
 
 
@@ -249,8 +205,8 @@ def stale(rows: list[Row]) -> Iterator[str]:
         for argument in reasons:
             if name not in there or argument not in there[name].arguments:
                 yield f"{name}: {argument} does not differ"
-    yield from (f"{name} is no name of Optax's that is elsewhere" for name in ELSEWHERE if name not in there)
-    yield from (f"{name} is not absent" for name in ABSENT if name not in there or there[name].where)
+    yield from (f"{name} is no name of Optax's that is elsewhere" for name in MOVED if name not in there)
+    yield from (f"{name} is not left out" for name in LEFT_OUT if name not in there or there[name].where)
 
 
 def complaints() -> list[str]:
@@ -270,14 +226,13 @@ def table(*rows: tuple[str, ...]) -> str:
 
 def section(space: str, rows: list[Row]) -> str:
     """A namespace: the names of which there is nothing to say, and the others."""
-    other, prefix = RENAMED.get(space, (space, ""))
-    short = {row.name: row.name.removeprefix(f"{space}.").removeprefix(prefix) for row in rows}
-    plain = {f"`gradtx.{other}.{name}`" for name in short.values()} | {""}
-    said = [(f"`{row.name}`", row.remark) for row in rows if row.remark not in plain]
-    silent = ", ".join(f"`{short[row.name]}`" for row in rows if row.remark in plain)
-    where = f"In `gradtx.{other}`, without `{prefix}`" if prefix else "As in Optax"
+    said = [(f"`{row.name}`", row.remark) for row in rows if row.remark]
+    silent = ", ".join(f"`{row.name.removeprefix(f'{space}.')}`" for row in rows if not row.remark)
     title = f"## {'.'.join(filter(None, ['optax', space]))}\n"
-    parts = [f"{where}: {silent}.\n" if silent else "", table(("name", "in gradtx"), *said) if said else ""]
+    parts = [
+        f"As in Optax: {silent}.\n" if silent else "",
+        table(("name", "in gradtx"), *said) if said else "",
+    ]
     return "\n".join([title, *filter(None, parts)])
 
 

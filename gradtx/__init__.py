@@ -36,6 +36,9 @@ if _TYPE_CHECKING:
 
     # torch: PyTorch's names, defaults and numbers
     from gradtx import torch as torch
+
+    # tree_utils: Optax's older names for what is in tree
+    from gradtx import tree_utils as tree_utils
     from gradtx.perturbations.gaussian import multi_normal as multi_normal
 
 # losses: predictions and targets -> one number per sample
@@ -115,6 +118,7 @@ from gradtx.losses.smoothing import smooth_labels as smooth_labels
 
 # microbatching: the one that Optax has here too
 from gradtx.microbatching.loop import microbatch as microbatch
+from gradtx.moved import missing as _missing
 
 # optimizers: recipes
 from gradtx.optimizers.adam import adam as adam
@@ -136,6 +140,7 @@ from gradtx.optimizers.lion import lion as lion
 from gradtx.optimizers.low_memory import adafactor as adafactor
 from gradtx.optimizers.low_memory import sm3 as sm3
 from gradtx.optimizers.nesterov import adan as adan
+from gradtx.optimizers.optimistic import optimistic_adam as optimistic_adam
 from gradtx.optimizers.optimistic import optimistic_adam_v2 as optimistic_adam_v2
 from gradtx.optimizers.optimistic import optimistic_gradient_descent as optimistic_gradient_descent
 from gradtx.optimizers.polyak import polyak_sgd as polyak_sgd
@@ -296,8 +301,10 @@ from gradtx.wrappers.finite import ApplyIfFiniteState as ApplyIfFiniteState
 from gradtx.wrappers.finite import apply_if_finite as apply_if_finite
 from gradtx.wrappers.flattening import flatten as flatten
 from gradtx.wrappers.groups import groups as groups
+from gradtx.wrappers.injecting import InjectHyperparamsState as InjectHyperparamsState
 from gradtx.wrappers.injecting import InjectStatefulHyperparamsState as InjectStatefulHyperparamsState
 from gradtx.wrappers.injecting import inject_hyperparams as inject_hyperparams
+from gradtx.wrappers.lookahead import LookaheadParams as LookaheadParams
 from gradtx.wrappers.lookahead import LookaheadState as LookaheadState
 from gradtx.wrappers.lookahead import lookahead as lookahead
 from gradtx.wrappers.masking import MaskedNode as MaskedNode
@@ -330,14 +337,14 @@ except _PackageNotFoundError:  # a source tree that was never installed
 
 _LATER = {"multi_normal": "perturbations.gaussian"}
 _LATER |= dict.fromkeys(
-    ("assignment", "contrib", "experimental", "perturbations", "projections", "torch"), ""
+    ("assignment", "contrib", "experimental", "perturbations", "projections", "torch", "tree_utils"), ""
 )
 """What is imported when it is first asked for, and the module that it is in; a room is in none."""
 
 
 def __getattr__(name: str) -> _Any:
     if name not in _LATER:
-        raise AttributeError(f"module 'gradtx' has no attribute {name!r}")
+        raise _missing("gradtx", name)
     module = _import_module(f"gradtx.{_LATER[name] or name}")
     found = getattr(module, name) if _LATER[name] else module
     globals()[name] = found

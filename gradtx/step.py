@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import as_array, at_least_float32, between, cast
+from gradtx.arrays.numerics import as_array, at_least_float32, between, cast, is_number
 from gradtx.arrays.per_tensor import PerTensor
 from gradtx.arrays.reduction import shards_in_force
-from gradtx.arrays.types import Array, Params, Scalar, State, Updates
+from gradtx.arrays.types import Array, Params, PyTree, Scalar, State, Updates
 from gradtx.core.batch import batch_in_force
 from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.values.programs import Programs, Template
@@ -21,7 +21,8 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     """params + updates, in the params' dtypes.
 
     The sum is taken in the promoted dtype of the two and cast back. Where an update (or a param) is
-    None, the param stays.
+    None, the param stays, and so does one that has no numbers, a key, or whose update has none, the gradient
+    of an integer.
 
     Args:
         params: a tree of arrays.
@@ -38,7 +39,11 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     except (ValueError, TypeError):
         raise errors.another_structure("apply_updates", "params", params, "updates", updates) from None
     for i, (param, update) in enumerate(zip(leaves, beside, strict=True)):
-        if param is None or update is None:
+        if (
+            param is None
+            or update is None
+            or not (_has_numbers(params, i, param) and _has_numbers(params, i, update))
+        ):
             beside[i] = None
         elif jnp.shape(param) != jnp.shape(update):
             path = errors.path_of(params, i)
@@ -50,10 +55,19 @@ def apply_updates(params: Params, updates: Updates) -> Params:
     return treedef.unflatten([p if total is None else total for p, total in zip(leaves, sums, strict=True)])
 
 
+def _has_numbers(params: Params, i: int, x: Any) -> bool:
+    if hasattr(x, "dtype"):
+        return is_number(x.dtype)
+    if not isinstance(x, bool | int | float | complex):
+        raise errors.not_inexact("apply_updates", errors.path_of(params, i), errors.kind_of(x))
+    return True
+
+
 @partial(PerTensor, primitive=True)
 def _add(update: Array, param: Array) -> Array:
     # Where nothing needs promotion, the primitive itself is the cheapest to trace.
-    total = jax.lax.add(param, update) if param.dtype == update.dtype else param + update
+    alike = param.dtype == update.dtype and param.dtype != jnp.bool_
+    total = jax.lax.add(param, update) if alike else param + update
     return cast(total, param.dtype)
 
 
@@ -126,7 +140,8 @@ def jit_step(
     """One compiled step: ``params, state = jit_step(tx, grads, state, params)``.
 
     The transformation is an argument of the compiled function, so changing any of its numbers
-    compiles nothing. The buffers of `params` and `state` are donated: use the returned ones.
+    compiles nothing. The buffers of `params` and `state` are donated: use the returned ones. An array that
+    stands in several places, as tied params do, is a param in each of them and moves apart.
 
     Args:
         tx: the optimizer.
@@ -150,10 +165,24 @@ def jit_step(
         program, numbers = _STEPS([tx])
         # What is in force around the call decides what is traced.
         around = batch_in_force(), shards_in_force()
+        state, params = _apart((state, params), (grads, extra))
         return program.run(around, numbers, grads, state, params, extra)
     except Exception as error:
         errors.hide_engine(error)
         raise
+
+
+def _apart(donated: PyTree, beside: PyTree) -> PyTree:
+    """Trees whose buffers are given away, each of them once: with a copy in every further place."""
+    leaves, treedef = jax.tree.flatten(donated)
+    others = jax.tree.leaves(beside)
+    if len({id(x) for x in (*others, *leaves)}) == len(others) + len(leaves):
+        return donated
+    seen = {id(x) for x in others}
+    for i, x in enumerate(leaves):
+        leaves[i] = jnp.copy(x) if id(x) in seen and isinstance(x, jax.Array) else x
+        seen.add(id(x))
+    return treedef.unflatten(leaves)
 
 
 class _Step:

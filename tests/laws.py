@@ -438,6 +438,20 @@ def an_empty_tree_works(row: Row) -> None:
         assert updates == params
 
 
+@law_of_stages
+@double_precision()
+def what_is_left_out_passes_by(row: Row) -> None:
+    """Integers, keys and None that are masked out beside the params: nothing else changes."""
+    own = {"own": {"x": jnp.full((2, 3), 0.5), "y": jnp.full(3, -0.25)}}  # as above, for what is compiled
+    others = {"ids": jnp.arange(3), "key": jax.random.key(0), "none": None}
+    both, tx, masked = {**own, "others": others}, row(), gradtx.masked(row(), {"own": True, "others": False})
+    updates, state = tx.update(own, tx.init(own), own)
+    passed, after = masked.update(both, masked.init(both), both)
+    assert_close(passed["own"], updates["own"])
+    assert_close(after, state)
+    assert all(passed["others"][name] is x for name, x in others.items())
+
+
 @apart
 @law
 def complex_tensors_work(row: Row) -> None:

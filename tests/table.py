@@ -350,6 +350,12 @@ RECIPES = [
         lambda: f.then(f.nadam(), f.optimistic(1.0, 0.5), down),
     ),
     Row(
+        "optimistic_adam",
+        lambda x: x.optimistic_adam(0.1, 0.05),
+        lambda: f.then(f.nadam(), f.optimistic(0.1, 0.05), f.times(-1.0)),
+        in_optax=False,  # where making it warns
+    ),
+    Row(
         "polyak_sgd",
         lambda x: told(gradtx.polyak_sgd, 5.0),
         lambda: f.then(f.times(-1.0), f.polyak(5.0)),

@@ -130,3 +130,25 @@ def test_an_abstract_state_is_a_target_for_loading() -> None:
     assert_close(
         gradtx.load_state_dict(tx, tx.init(shapes), gradtx.state_dict(tx, state)), state, rtol=0, atol=0
     )
+
+
+def test_the_key_of_sophia_is_kept_as_optax_keeps_it() -> None:
+    """Bits of a seed, which flax writes; and what was given, where that was a key."""
+    params, bits = {"w": jnp.ones(2)}, jax.random.PRNGKey(0)
+    loss = lambda p: jnp.sum(p["w"] ** 4)  # noqa: E731
+    make = lambda x: x.contrib.sophia(0.1)  # noqa: E731
+    ours, theirs = make(gradtx).init(params), make(optax).init(params)
+    assert_close(gradtx.tree.get(ours, "key"), gradtx.tree.get(theirs, "key"), rtol=0, atol=0)
+    restored = flax.serialization.from_bytes(ours, flax.serialization.to_bytes(theirs))
+    assert gradtx.tree.get(restored, "key").dtype == jnp.uint32
+    estimate, typed = gradtx.contrib.hutchinson_estimator_diag_hessian, jax.random.key(0)
+    made = [estimate(given) for given in (0, bits, typed)]
+    steps = [tx.update(params, tx.init(params), params, obj_fn=loss) for tx in made]
+    for updates, state in steps:
+        assert_close(updates, steps[0][0], rtol=0, atol=0)
+        assert_close(state, steps[0][1], rtol=0, atol=0)
+    assert steps[2][1].key.dtype == typed.dtype
+    # A state from before, when it was a key of the other kind.
+    flat = gradtx.state_dict(made[2], steps[2][1])
+    assert_close(gradtx.load_state_dict(made[0], made[0].init(params), flat), steps[0][1], rtol=0, atol=0)
+    assert_close(made[0].update(params, made[2].init(params), params, obj_fn=loss)[0], steps[0][0])

@@ -310,3 +310,14 @@ def test_periodic_update_is_optax() -> None:
     new, old = tree(0), tree(1)
     for step in range(5):
         assert_close(gradtx.periodic_update(new, old, step, 2), optax.periodic_update(new, old, step, 2))
+
+
+def test_jit_step_takes_an_array_in_several_places() -> None:
+    tx, table, fixed = gradtx.adam(0.1), jnp.ones(3), jnp.ones(2)
+    params = {"embed": table, "head": table, "b": fixed}
+    grads = {"embed": 2 * jnp.ones(3), "head": -jnp.ones(3), "b": fixed}  # one of them is a gradient too
+    expected, _ = tx.update(grads, tx.init(params), params)
+    new, state = gradtx.jit_step(tx, grads, tx.init(params), params)
+    assert_close(new, gradtx.apply_updates(jax.tree.map(jnp.ones_like, params), expected))
+    gradtx.jit_step(tx, grads, state, new)
+    assert not fixed.is_deleted() and table.is_deleted()

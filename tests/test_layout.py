@@ -14,12 +14,14 @@ PACKAGE = ROOT / "gradtx"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS = [
+    "moved",
     "values",
     "arrays",
     "core",
     "state",
     "step",
     "tree",
+    "tree_utils",
     "linear_algebra",
     "schedules",
     "wrappers",

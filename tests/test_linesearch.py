@@ -258,3 +258,18 @@ def test_value_and_grad_are_taken_from_the_state_if_finite() -> None:
     kept = gradtx.tree.set(state, value=jnp.array(7.0))
     value, grad = gradtx.value_and_grad_from_state(f)(x, state=kept)
     assert (len(calls), float(value)) == (1, 7.0)
+
+
+@pytest.mark.parametrize("search", [gradtx.scale_by_zoom_linesearch, gradtx.scale_by_backtracking_linesearch])
+def test_a_number_set_in_the_state_is_where_a_search_begins(search: Any) -> None:
+    params = jnp.array([1.0, -2.0])
+    loss = lambda x: jnp.sum(x**2)  # noqa: E731
+    tx, (value, grad) = search(10), jax.value_and_grad(loss)(params)
+    steps = []
+    for rate in (0.25, jnp.asarray(0.25), 1, jnp.asarray(1.0)):
+        state = gradtx.tree.set(tx.init(params), learning_rate=rate)
+        updates, after = tx.update(-0.1 * grad, state, params, value=value, grad=grad, value_fn=loss)
+        assert jax.tree.map(jnp.result_type, after) == jax.tree.map(jnp.result_type, tx.init(params))
+        steps.append(updates)
+    np.testing.assert_array_equal(steps[0], steps[1])
+    np.testing.assert_array_equal(steps[2], steps[3])

@@ -3,6 +3,7 @@
 import inspect
 import runpy
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import jax.numpy as jnp
@@ -45,6 +46,34 @@ def test_a_missing_name_is_missed(names, monkeypatch) -> None:
     assert names["complaints"]() == ["adamw: **missing**"]
 
 
+def test_what_is_elsewhere_or_left_out_is_named(names) -> None:
+    """Of every name of Optax's, deprecated ones included: it is here, or the error says what to take."""
+    elsewhere = []
+    for rows in names["comparison"]().values():
+        for row in rows:
+            try:
+                found: Any = gradtx
+                for part in row.name.split("."):
+                    found = getattr(found, part)
+            except AttributeError as error:
+                assert f"gradtx.{row.where}" in str(error) if row.where else "left out" in str(error), row
+                elsewhere.append(row.name)
+    assert {"dpsgd", "second_order.hvp", "schedules.inject_hyperparams"} <= set(elsewhere)
+    assert not any(name.startswith("tree_utils.") for name in elsewhere)
+    with pytest.raises(AttributeError, match="module 'gradtx' has no attribute 'adamq'$"):
+        _ = gradtx.adamq
+    with pytest.raises(AttributeError, match="module 'gradtx.tree_utils' has no attribute 'tree_nom'$"):
+        _ = gradtx.tree_utils.tree_nom
+    assert gradtx.tree_utils.tree_add is gradtx.tree.add and "tree_add" in dir(gradtx.tree_utils)
+
+
+def test_older_names_of_norms_are_those_norms() -> None:
+    tree = {"a": jnp.array([3.0, -4.0])}
+    norms = [getattr(gradtx.tree_utils, f"tree_{which}_norm")(tree) for which in ("l1", "l2", "linf")]
+    assert norms == [7.0, 5.0, 4.0]
+    assert gradtx.tree_utils.tree_add_scalar_mul(tree, 2.0, tree)["a"][0] == 9
+
+
 @pytest.mark.parametrize(
     ("name", "other", "argument"),
     [
@@ -75,6 +104,13 @@ def test_second_names_are_the_same_things() -> None:
     assert gradtx.schedules.cosine_decay_schedule is gradtx.cosine_decay_schedule
     assert gradtx.transforms.masked is gradtx.masked and gradtx.losses.l2_loss is gradtx.l2_loss
     assert isinstance(gradtx.adam(1e-3), gradtx.GradientTransformationExtraArgs)
+
+
+def test_multi_steps_takes_its_optimizer_by_the_name_of_optax() -> None:
+    tx = gradtx.MultiSteps(opt=gradtx.sgd(1.0), every_k_schedule=2)
+    assert tx == gradtx.MultiSteps(gradtx.sgd(1.0), 2)
+    with pytest.raises(TypeError, match="MultiSteps: got an unexpected keyword argument 'opt'"):
+        gradtx.MultiSteps(gradtx.sgd(1.0), 2, inner=tx, opt=tx)
 
 
 def test_multi_steps_has_the_methods_of_optax() -> None:

@@ -9,6 +9,7 @@ import optax
 import pytest
 from scipy import stats
 
+import gradtx
 from gradtx import perturbations
 
 KEY = jax.random.key(3)
@@ -96,3 +97,9 @@ def test_half_precision_params():
 def test_errors(numbers, message):
     with pytest.raises(ValueError, match=f"make_perturbed_fun: {message}"):
         perturbations.make_perturbed_fun(jnp.sum, **numbers)
+
+
+def test_multi_normal_of_shapes_that_do_not_broadcast():
+    with pytest.raises(ValueError, match=r"multi_normal: loc has shape \(3,\), log_scale has shape \(4,\)"):
+        gradtx.multi_normal(jnp.zeros(3), np.zeros(4))
+    assert gradtx.multi_normal(jnp.zeros((2, 1)), 0.0).log_prob(jnp.zeros((5, 2, 1))).shape == (5,)

@@ -5,6 +5,7 @@ StepLR. Errors are measured against the scale of a schedule, the largest value o
 from 0 to 1 the difference of the ends rules the rounding, not the value.
 """
 
+import functools
 import json
 import math
 import pickle
@@ -18,6 +19,7 @@ import optax
 import pytest
 import torch
 
+import gradtx
 import gradtx.schedules as ours
 from gradtx.values.config import from_config, to_config
 from gradtx.values.schedule import Schedule
@@ -740,3 +742,79 @@ def test_a_schedule_of_your_own_joins_in():
 
     schedule = ours.join_schedules([ours.constant_schedule(0.5), inverse(0.5)], [4])
     assert [float(schedule(count)) for count in (3, 4, 5)] == [0.5, 0.5, 0.25]
+
+
+# --- functions that take a number of Python ---------------------------------------------------------
+
+
+def by_branches(count):
+    return 0.5 if count < 2 else 0.25
+
+
+def by_numpy(count):
+    return np.where(np.asarray(count) < 2, 0.5, 0.25)
+
+
+def by_position(count):
+    return [0.5, 0.5, 0.25, 0.25, 0.25][count]
+
+
+@recorded
+def own_branches(high, low):
+    return lambda count: high if count < 2 else low
+
+
+def halved(count, scheduled=by_branches):
+    return 0.5 * scheduled(count)
+
+
+IN_PYTHON = {
+    "branches": by_branches,
+    "numpy": by_numpy,
+    "position": by_position,
+    "partial": functools.partial(halved, scheduled=lambda count: 2 * by_branches(count)),
+    "own": own_branches(0.5, 0.25),
+    "joined": ours.join_schedules([by_branches, ours.constant_schedule(0.25)], [3]),
+    "within": ours.linear_schedule(by_branches, by_branches, 10),
+}
+
+
+@pytest.mark.parametrize("name", IN_PYTHON)
+def test_functions_of_a_python_number_work_outside_jit_and_are_named_inside(name: str) -> None:
+    schedule, params = IN_PYTHON[name], {"w": jnp.ones(1)}
+    makers = {
+        "leafwise": gradtx.scale_by_schedule,
+        "with slots": gradtx.trace,
+        "several": lambda s: gradtx.adam(s, b1=ours.constant_schedule(0.0), eps=0.0, b2=0.0),
+        "treewise": gradtx.clip_by_global_norm,
+        "injected": lambda s: gradtx.inject_hyperparams(gradtx.scale)(step_size=s),
+    }
+    for made, make in makers.items():
+        tx = make(schedule)
+        state, last = tx.init(params), 0.0
+        for count in range(4):
+            updates, state = tx.update(params, state, params)
+            rate = 0.5 if count < 2 else 0.25
+            last = {"with slots": 1 + rate * last, "several": -rate}.get(made, rate)
+            assert float(updates["w"][0]) == pytest.approx(last), (made, count)
+        with pytest.raises(
+            TypeError, match=r"the schedule .+ needs the count .* write jnp\.where\(count <"
+        ) as e:
+            jax.jit(tx.update)(params, state, params)
+        named = getattr(
+            schedule,
+            "__name__",
+            {"own": "own_branches(high=0.5, low=0.25)", "partial": "halved"}.get(name, "by_branches"),
+        )
+        assert f"the schedule {named} needs" in str(e.value)
+
+
+def test_a_number_of_steps_may_be_a_function_of_a_python_number() -> None:
+    tx, params = gradtx.MultiSteps(gradtx.sgd(1.0), lambda step: 1 if step < 1 else 2), {"w": jnp.ones(1)}
+    state, seen = tx.init(params), []
+    for _ in range(5):
+        updates, state = tx.update(params, state, params)
+        seen.append(float(updates["w"][0]))
+    assert seen == [-1, 0, -1, 0, -1]
+    with pytest.raises(TypeError, match="the schedule <lambda> needs the count as a number of Python"):
+        jax.jit(tx.update)(params, state, params)

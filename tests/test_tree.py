@@ -184,7 +184,11 @@ def test_filters_see_the_named_tuple() -> None:
         return any(isinstance(k, tree.NamedTupleKey) and k.tuple_name == "ScaleByAdamState" for k in path)
 
     (path, found), *others = tree.get_all_with_path(state, "count", in_adam)
-    assert others == [] and found is state[1][0].count and jax.tree_util.keystr(path) == "[1][0].count"
+    assert (
+        others == []
+        and found is state[1][0].count
+        and jax.tree_util.keystr(path) == "[1][0]ScaleByAdamState.count"
+    )
     theirs = optax.tree.get_all_with_path(state, "count")
     ours = tree.get_all_with_path(state, "count")
     assert [[type(key).__name__ for key in path] for path, _ in ours] == [
@@ -234,3 +238,13 @@ def test_errors(name) -> None:
     call, message = MISTAKES[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_is_found_comes_in_the_order_of_optax() -> None:
+    """First what is within nothing of that name, then what is."""
+    deep = {"a": {"mu": {"mu": 1, "b": {"mu": 2}}}, "b": [{"mu": 3}], "c": optax.TraceState({"mu": 4})}
+    for found in (deep, {"x": {"mu": deep}, "mu": 5}, optax.TraceState({"trace": deep})):
+        for key in ("mu", "trace", "TraceState", "a"):
+            ours, theirs = (x.get_all_with_path(found, key) for x in (tree, optax.tree))
+            named = [[jax.tree_util.keystr(path) for path, _ in pairs] for pairs in (ours, theirs)]
+            assert named[0] == named[1] and [x for _, x in ours] == [x for _, x in theirs]

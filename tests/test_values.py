@@ -1,12 +1,14 @@
 """Values: what a recorded call keeps, compares and maps."""
 
 import copy
+import json
 import pickle
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,6 +45,36 @@ def test_an_array_stays_an_array(array: Any) -> None:
     assert tx == again and hash(tx) == hash(again) and tx != gradtx.sgd(0.25) != gradtx.sgd(array + 1)
     assert eval(repr(tx), {**vars(gradtx), "jax": jax}) == gradtx.sgd(jnp.asarray(array))
     assert gradtx.from_config(gradtx.to_config(tx)) == gradtx.sgd(jnp.asarray(array))
+
+
+@gradtx.leafwise
+def keeps(x):
+    """A rule that only keeps an argument."""
+    return lambda grad: grad
+
+
+ARGUMENTS = {
+    "half precision": jnp.bfloat16(0.1),
+    "bools": np.array([True, False]),
+    "complex": 1 - 2j,
+    "complex zeros": complex(-0.0, -0.0),
+    "complex array": jnp.array([complex(-0.0, 1.0), complex(np.nan, np.inf)]),
+    "not finite": [np.inf, -np.inf, np.nan],
+    "wide floats": np.array([0.1, np.inf]),  # which JAX would cut
+    "wide integers": np.array(2**40),
+    "empty": np.zeros((0, 2), np.int32),
+    "key": jax.random.key(3),
+    "keys of another kind": jax.random.split(jax.random.key(3, impl="rbg")),
+    "odd keys": {1: "a", (2, None): {"call": 1, "tuple": 2}, "items": ({"array": 1.0},)},
+}
+
+
+@pytest.mark.parametrize("x", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_arguments_of_any_kind_round_trip(x: Any) -> None:
+    tx = keeps(x)
+    assert eval(repr(tx), {"keeps": keeps, "jax": jax, "numpy": np}) == tx
+    assert gradtx.from_config(json.loads(json.dumps(gradtx.to_config(tx)))) == tx
+    assert tx.replace(x=x) == tx == copy.deepcopy(tx)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +193,24 @@ def test_init_and_update_unpack() -> None:
     params = tree(0)
     init, update = gradtx.sgd(0.5)
     assert_close(update(params, init(params))[0], jax.tree.map(lambda x: -0.5 * x, params))
+
+
+def test_a_transformation_is_used_as_a_named_tuple() -> None:
+    params, tx = {"w": jnp.ones(2)}, gradtx.sgd(0.5)
+    state = tx[0](params)
+    assert tx[1](params, state)[0]["w"][0] == -0.5 == tx[-1](params, state)[0]["w"][0]
+    assert len(tx) == 2 and tx._fields == ("init", "update") and tx[:] == (tx.init, tx.update) and tx
+    with pytest.raises(IndexError):
+        tx[2]
+    doubled = tx._replace(update=lambda *args: (jax.tree.map(lambda g: 2 * g, args[0]), args[1]))
+    assert doubled.update(params, doubled.init(params))[0]["w"][0] == 2
+    assert isinstance(doubled, gradtx.GradientTransformation) and doubled.init(params) == state
+    with pytest.raises(ValueError, match=r"sgd: _replace takes init and update, got \['initial'\]"):
+        tx._replace(initial=None)
+    # And is no tuple to those who ask: a value is one node of a tree, and a chain takes it as it is.
+    assert gradtx.chain(tx) == gradtx.chain(tx.replace()) and jax.tree.leaves((tx, tx)) == [0.5, 0.5]
+    beside = optax.chain(tx, optax.scale(2.0))
+    assert beside.update(params, beside.init(params))[0]["w"][0] == -1
 
 
 NUMBERS = st.floats(0.0, 0.999) | st.just(0)

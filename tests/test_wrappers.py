@@ -282,17 +282,17 @@ def test_the_numbers_in_force_are_readable() -> None:
     assert jax.jit(lambda s: gradtx.hyperparams(tx, s).next["max_norm"])(state) == 0.5
 
 
-def test_numbers_of_repeated_primitives_are_all_readable() -> None:
+def test_numbers_of_repeated_primitives_are_all_readable_under_their_labels() -> None:
     tx = gradtx.partition(
         {"x": gradtx.sgd(0.1), "y": gradtx.chain(gradtx.clip(1.0), gradtx.clip(2.0), gradtx.sgd(0.2))},
         {".*kernel": "x", ".*": "y"},
     )
     found = gradtx.hyperparams(tx, tx.init(PARAMS)).next
     assert found == {
-        "scale_by_learning_rate/learning_rate": 0.1,
-        "clip/max_delta": 1.0,
-        "clip_1/max_delta": 2.0,
-        "scale_by_learning_rate_1/learning_rate": 0.2,
+        "x/learning_rate": 0.1,
+        "y/clip/max_delta": 1.0,
+        "y/clip_1/max_delta": 2.0,
+        "y/learning_rate": 0.2,
     }
 
 
@@ -402,7 +402,8 @@ def test_lookahead_goes_where_optax_goes(reset_state, x64) -> None:
     ours, theirs = make(gradtx), make(optax)
     params = tree(0, jnp.float64)
     pair = optax.LookaheadParams.init_synced(params)
-    state, their_state = ours.init(params), theirs.init(pair)
+    own_pair = gradtx.LookaheadParams.init_synced(params)
+    state, their_state, own_state = ours.init(params), theirs.init(pair), ours.init(own_pair)
     update, reference = jax.jit(ours.update), jax.jit(theirs.update)
     for i in range(1, STEPS + 1):
         updates, state = update(tree(i, jnp.float64), state, params)
@@ -412,6 +413,10 @@ def test_lookahead_goes_where_optax_goes(reset_state, x64) -> None:
         assert_near(params, pair.fast)
         assert_near(gradtx.evaluation_params(state, params), pair.slow)
         assert state.steps_since_sync == their_state.steps_since_sync
+        updates, own_state = update(tree(i, jnp.float64), own_state, own_pair)
+        own_pair = gradtx.apply_updates(own_pair, updates)
+        assert_near(own_pair, pair)
+    assert jax.tree.structure(ours.update(params, ours.init(pair), pair)[0]) == jax.tree.structure(pair)
 
 
 def test_evaluation_params_are_found_wherever_they_are() -> None:

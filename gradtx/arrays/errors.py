@@ -99,8 +99,9 @@ def check_alike(name: str, a: str, tree_a: PyTree, b: str, tree_b: PyTree) -> No
 def check_inexact(name: str, tree: PyTree) -> None:
     """Raise unless all tensors of a tree are of real or complex numbers."""
     for path, x in paths(tree).items():
-        if x is not None and not jnp.issubdtype(jnp.result_type(x), jnp.inexact):
-            raise not_inexact(name, path, jnp.result_type(x))
+        kind = kind_of(x)
+        if x is not None and (isinstance(kind, str) or not jnp.issubdtype(kind, jnp.inexact)):
+            raise not_inexact(name, path, kind)
 
 
 def check_scalar(name: str, what: str, x: ArrayLike) -> None:
@@ -127,12 +128,20 @@ def not_real(name: str, path: str = "") -> RuntimeError:
     )
 
 
-def not_inexact(name: str, path: str, dtype: DType) -> TypeError:
-    """The error for integers where real or complex tensors are needed."""
+def not_inexact(name: str, path: str, kind: DType | str) -> TypeError:
+    """The error for integers, or what is no array, where real or complex tensors are needed."""
     return TypeError(
-        f"{name}: {path} is {dtype}; only floating-point and complex tensors can be optimised. "
-        "Convert it, or leave it out of the params (None in its place is skipped)."
+        f"{name}: {path} is {kind}; only floating-point and complex tensors can be optimised. "
+        "Convert it, freeze it (groups, partition and masks pass it by), or leave it out of the params (None "
+        "in its place is skipped)."
     )
+
+
+def kind_of(x: object) -> Any:
+    """The dtype of an array or number, for `not_inexact`; of anything else, what it is."""
+    if hasattr(x, "dtype") or isinstance(x, bool | int | float | complex):
+        return jnp.result_type(x)
+    return f"a {type(x).__name__}, {x!r:.60}"
 
 
 def another_state(name: str, state: State, expected: str, swapped: bool) -> ValueError:

@@ -138,6 +138,17 @@ def real_like(x: Array, fill: Scalar = 0) -> Array:
     return jnp.full_like(x, fill, dtype=real_dtype(x))
 
 
+@lru_cache(maxsize=1024)
+def is_number(dtype: DType) -> bool:
+    """Whether there is a 0 of this dtype, which keys and the gradients of integers have not."""
+    return dtype == jnp.bool_ or bool(jnp.issubdtype(dtype, jnp.number))
+
+
+def zero_like(x: Any) -> Any:
+    """0 in the shape and dtype of x; x itself where there is no 0 of its kind."""
+    return jnp.zeros_like(x) if is_number(getattr(x, "dtype", None) or jnp.result_type(x)) else x
+
+
 def cast(x: Array, dtype: DType) -> Array:
     """x in this dtype, strongly typed; x itself if it is so already, for tracing is not free."""
     weak = getattr(x, "weak_type", False)  # a NumPy array has none

@@ -3,35 +3,42 @@
 A selector gives every parameter a label. It is one of
 
 - a **path pattern**, for masks: a regular expression that must match the whole path, ``r".*bias"``;
-- ``{pattern: label}``: the first pattern that matches decides;
+- ``{pattern: label}``: the first pattern that matches decides; a function of ``(path, leaf)`` may stand
+  for a pattern;
 - a **function of** ``(path, leaf)``;
 - a **function of the whole params** that returns a tree of labels, as in Optax (the two kinds of
-  function are told apart by their number of arguments);
+  function are told apart by how many arguments they must be given);
 - a **tree** of labels, like the params or a prefix of them.
 
 A path is the keys from the root, joined by slashes: ``dense/kernel``, ``layers/0/bias``. The boxes of
-Flax are not part of it. A pattern that matches nothing is an error: it is a typing mistake, or the
-model has changed.
+Flax are not part of it; paths that would read alike are written as JAX writes them. A pattern that
+matches nothing is an error: it is a typing mistake, or the model has changed.
+
+Labels are of the params, also in an update. One that is not given the params knows of them what it knows
+of their updates: paths and shapes. A function that looks at anything else, a dtype or values, is then an
+error; and so is, while jax traces, one that looks at values.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from gradtx.arrays import errors
+from gradtx.arrays.outline import is_outline
 from gradtx.arrays.signatures import signature
 from gradtx.arrays.types import PyTree, Selector
 
 
 def path_string(path: tuple[Any, ...]) -> str:
     """A pytree key path as patterns and state names see it: ``dense/kernel``."""
-    keys = [_key(entry) for entry in path]
-    # Flax boxes an array as a node whose only field is `value`; the box has no name of its own.
-    boxed = bool(path) and isinstance(path[-1], jax.tree_util.GetAttrKey) and keys[-1] == "value"
-    return "/".join(keys[:-1] if boxed else keys)
+    return "/".join(map(_key, path))
 
 
 def _key(entry: Any) -> str:
@@ -41,42 +48,156 @@ def _key(entry: Any) -> str:
     return str(entry)
 
 
-def leaf_paths(tree: PyTree) -> list[str]:
-    """The path of every leaf of a tree; None is a leaf."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=errors.is_none)
-    return [path_string(path) for path, _ in leaves]
+def key_paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> list[tuple[Any, ...]]:
+    """The pytree key path of every leaf of a tree, without the names of boxes."""
+    found: list[tuple[Any, ...]] = []
+    whole = _is_box if is_leaf is None else lambda x: is_leaf(x) or _is_box(x)
+    outer, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=whole)
+    for path, x in outer:
+        inner = jax.tree_util.tree_flatten_with_path(x, is_leaf=is_leaf)[0] if _is_box(x) else [((), x)]
+        found += [path + (rest[:-1] if rest[-1:] == _VALUE else rest) for rest, _ in inner]
+    return found
+
+
+_VALUE = (jax.tree_util.GetAttrKey("value"),)
+
+
+def _is_box(x: object) -> bool:
+    # Flax boxes an array as a node whose only field is `value`, which is no name of the array's. A node of
+    # anybody else with such a field lacks what boxes can be asked.
+    return hasattr(type(x), "replace_boxed") or hasattr(type(x), "get_metadata")
+
+
+def leaf_paths(tree: PyTree, is_leaf: Callable[[Any], bool] = errors.is_none) -> list[str]:
+    """The path of every leaf of a tree (None is a leaf); each is another.
+
+    Where two would read alike, ``{"a/b": x}`` beside ``{"a": {"b": y}}``, they are written as JAX does:
+    ``['a/b']`` and ``['a']['b']``.
+    """
+    found = key_paths(tree, is_leaf)
+    return told_apart(list(map(path_string, found)), list(map(jax.tree_util.keystr, found)))
+
+
+def told_apart(names: Sequence[str], exact: Sequence[str]) -> list[str]:
+    """Names, with the exact ones in place of those that occur more than once."""
+    found = list(names)
+    while True:
+        times = Counter(found)
+        again = [i for i, name in enumerate(found) if times[name] > 1 and name != exact[i]]
+        if not again:
+            return found
+        for i in again:
+            found[i] = exact[i]
 
 
 _UNMATCHED = object()
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What a selector says of a tree: a label for each leaf (None is one), or for each subtree of a prefix.
+
+    Attributes:
+        each: the labels.
+        treedef: the structure that has them for leaves.
+    """
+
+    each: list[Any]
+    treedef: Any
+
+    @classmethod
+    def of_leaves(cls, labels: Iterable[Any], tree: PyTree) -> Self:
+        """One label for each leaf of a tree."""
+        return cls(list(labels), jax.tree.structure(tree, is_leaf=errors.is_none))
+
+    def map(self, function: Callable[..., Any], *trees: PyTree) -> PyTree:
+        """The tree of ``function(label, *subtrees)``."""
+        columns = map(self.treedef.flatten_up_to, trees)
+        return self.treedef.unflatten(map(function, self.each, *columns))
+
+    def by_leaf(self, tree: PyTree) -> list[Any]:
+        """The label of every leaf of the tree that they are for."""
+        pairs = zip(self.each, self.treedef.flatten_up_to(tree), strict=True)
+        return [label for label, part in pairs for _ in jax.tree.leaves(part, is_leaf=errors.is_none)]
+
+
 def select(name: str, what: str, selector: Selector, tree: PyTree, default: object = _UNMATCHED) -> list[Any]:
-    """The label of every leaf of a tree (None is a leaf).
+    """The label of every leaf of a tree (None is a leaf); see `labels_of`."""
+    return labels_of(name, what, selector, tree, default).by_leaf(tree)
+
+
+def labels_of(name: str, what: str, selector: Selector, tree: PyTree, default: object = _UNMATCHED) -> Labels:
+    """What a selector says of a tree.
 
     Args:
         name: the transformation, for errors.
         what: its argument, for errors.
         selector: see the module's docstring.
-        tree: the params, or updates like them.
+        tree: the params; in an update that is not given them, their outlines.
         default: the label of what no pattern matches. Without one, that is an error.
+
+    Raises:
+        NotGiven: if the selector looks at more of the params than an update without them has.
+        TypeError, ValueError: for what is no selector of this tree.
     """
     leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
     if not leaves:
-        return []
-    if isinstance(selector, str):
-        return _match(name, what, {selector: True}, tree, default=False)
+        return Labels.of_leaves([], tree)
     if is_function(selector):
-        if _takes_path(name, what, selector):
-            return list(map(selector, leaf_paths(tree), leaves))
-        selector = selector(tree)
+        with _asking(name, what, leaves):
+            if _takes_path(name, what, selector):
+                labels = map(_of_each(selector), leaf_paths(tree), leaves)
+                return Labels.of_leaves(map(_known, labels), tree)
+            selector = jax.tree.map(_known, selector(tree))
     try:
-        return _broadcast(selector, tree)
-    except ValueError as error:
+        return _prefix(selector, tree)
+    except (ValueError, TypeError) as error:
         if _are_patterns(selector):
-            return _match(name, what, selector, tree, default)
+            return Labels.of_leaves(_match(name, what, selector, tree, default), tree)
+        unlike = error
+    try:
+        return _prefix(_where_there_is_any(selector, tree), tree)
+    except (ValueError, TypeError):
         raise ValueError(
-            f"{name}: {what} must be a tree like the params, or a prefix of one: {error}"
+            f"{name}: {what} must be a tree like the params, or a prefix of one: {unlike}"
         ) from None
+
+
+@contextmanager
+def _asking(name: str, what: str, leaves: list[Any]) -> Iterator[None]:
+    """Around a function of a user's that is asked about these leaves."""
+    try:
+        yield
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise TypeError(
+            f"{name}: {what} looks at the values of the params, which are not known while jax traces: decide "
+            "by path, shape or dtype, or make a tree of labels beforehand"
+        ) from error
+    except Exception as error:
+        if any(map(is_outline, leaves)):
+            raise errors.needs(
+                name, "params", f"; {what} looks at more of them than their paths and shapes"
+            ) from error
+        raise
+
+
+def _of_each(function: Callable[..., Any]) -> Callable[[str, Any], Any]:
+    def label(path: str, leaf: Any) -> Any:
+        try:
+            return function(path, leaf)
+        except Exception:
+            if leaf is None:
+                return None  # nothing is there to be labelled
+            raise
+
+    return label
+
+
+def _known(label: Any) -> Any:
+    """A label, of numbers without axes as Python's, which can be keys."""
+    if isinstance(label, Tracer):
+        raise jax.errors.ConcretizationTypeError(label)
+    return label.item() if hasattr(label, "item") and getattr(label, "ndim", None) == 0 else label
 
 
 def _takes_path(name: str, what: str, function: Callable[..., Any]) -> bool:
@@ -94,19 +215,28 @@ def _takes_path(name: str, what: str, function: Callable[..., Any]) -> bool:
     return len(required) == 2
 
 
-def select_mask(name: str, what: str, selector: Selector, tree: PyTree) -> list[bool]:
-    """The label of every leaf of a tree, which must be a bool; a param that is None may have any."""
-    labels = select(name, what, selector, tree)
-    leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
-    for i, (label, leaf) in enumerate(zip(labels, leaves, strict=True)):
-        if leaf is not None and not isinstance(label, bool) and getattr(label, "dtype", None) != jnp.bool_:
-            path = leaf_paths(tree)[i]
-            raise TypeError(f"{name}: {what} must say True or False of each param, not {label!r} of {path}")
+def mask_of(name: str, what: str, selector: Selector, tree: PyTree) -> Labels:
+    """What a selector says of a tree, all of it bools; a param that is None may have any label."""
+    alone = isinstance(selector, str)
+    labels = labels_of(
+        name, what, {selector: True} if alone else selector, tree, False if alone else _UNMATCHED
+    )
+    if not all(map(_is_bool, labels.each)):
+        leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
+        for label, leaf, path in zip(labels.by_leaf(tree), leaves, leaf_paths(tree), strict=True):
+            if leaf is not None and not _is_bool(label):
+                raise TypeError(
+                    f"{name}: {what} must say True or False of each param, not {label!r} of {path}"
+                )
     return labels
 
 
+def _is_bool(label: Any) -> bool:
+    return isinstance(label, bool) or getattr(label, "dtype", None) == jnp.bool_
+
+
 def _are_patterns(selector: Selector) -> bool:
-    if not isinstance(selector, Mapping) or not all(isinstance(key, str) for key in selector):
+    if not isinstance(selector, Mapping) or not all(isinstance(x, str) or callable(x) for x in selector):
         return False
     return not any(isinstance(label, Mapping) for label in selector.values())
 
@@ -116,19 +246,32 @@ def is_function(x: object) -> bool:
     return callable(x) and jax.tree_util.all_leaves([x])
 
 
-def _broadcast(prefix: PyTree, tree: PyTree) -> list[Any]:
-    labels: list[Any] = []
-
-    def give(label: object, subtree: PyTree) -> None:
-        labels.extend([label] * len(jax.tree.leaves(subtree, is_leaf=errors.is_none)))
-
-    jax.tree.map(give, prefix, tree, is_leaf=errors.is_none)
-    return labels
+def _prefix(prefix: PyTree, tree: PyTree) -> Labels:
+    labels, treedef = jax.tree.flatten(prefix, is_leaf=errors.is_none)
+    treedef.flatten_up_to(tree)
+    return Labels(labels, treedef)
 
 
-def _match(name: str, what: str, patterns: Mapping[str, Any], tree: PyTree, default: object) -> list[Any]:
+def _where_there_is_any(prefix: PyTree, tree: PyTree) -> PyTree:
+    """The labels without those of what is masked out, of which the tree has no leaves."""
+    if not jax.tree.leaves(tree, is_leaf=errors.is_none):
+        return None
+    children, treedef = jax.tree.flatten(prefix, is_leaf=lambda x: x is not prefix)
+    if prefix is None or jax.tree_util.treedef_is_leaf(treedef):
+        return prefix
+    return treedef.unflatten(map(_where_there_is_any, children, treedef.flatten_up_to(tree)))
+
+
+def _match(name: str, what: str, patterns: Mapping[Any, Any], tree: PyTree, default: object) -> list[Any]:
     paths = leaf_paths(tree)
+    leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
     for pattern in patterns:
+        if callable(pattern):
+            if not _takes_path(name, what, pattern):
+                raise TypeError(
+                    f"{name}: {what}: a function in the place of a pattern must take (path, leaf)"
+                )
+            continue
         try:
             re.compile(pattern)
         except re.error as error:
@@ -137,13 +280,21 @@ def _match(name: str, what: str, patterns: Mapping[str, Any], tree: PyTree, defa
             raise ValueError(
                 f"{name}: {what}: the pattern {pattern!r} matches none of the paths: {_listed(paths)}"
             )
-    labels = [next((patterns[p] for p in patterns if re.fullmatch(p, path)), default) for path in paths]
+    with _asking(name, what, leaves):
+        labels = [
+            next((label for pattern, label in patterns.items() if _holds(pattern, path, leaf)), default)
+            for path, leaf in zip(paths, leaves, strict=True)
+        ]
     unmatched = [path for path, label in zip(paths, labels, strict=True) if label is _UNMATCHED]
     if unmatched:
         raise ValueError(
             f"{name}: {what}: no pattern matches {_listed(unmatched)}; end with a pattern for the rest, '.*'"
         )
     return labels
+
+
+def _holds(pattern: Any, path: str, leaf: Any) -> Any:
+    return _of_each(pattern)(path, leaf) if callable(pattern) else re.fullmatch(pattern, path)
 
 
 def _listed(paths: list[str]) -> str:

@@ -12,7 +12,16 @@ import jax.numpy as jnp
 
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_none
-from gradtx.arrays.numerics import abs_sq, as_array, at_least_float32, cast, real_dtype, real_like, sqrt
+from gradtx.arrays.numerics import (
+    abs_sq,
+    as_array,
+    at_least_float32,
+    cast,
+    is_number,
+    real_dtype,
+    real_like,
+    sqrt,
+)
 from gradtx.arrays.per_tensor import PerTensor, map_rows
 from gradtx.arrays.reduction import joined
 from gradtx.arrays.types import Array, DType, Params, PyTree, Scalar, Updates
@@ -92,8 +101,9 @@ def added_up(numbers: list[Array]) -> Array:
 
 
 def squared_global_norm(tree: PyTree) -> Array:
-    """The sum of |x|² over all leaves of a tree, in at least float32."""
-    return added_up(_sum_of_squares([[as_array(x) for x in jax.tree.leaves(tree)]]))
+    """The sum of |x|² over all numbers of a tree, in at least float32; gradients of integers have none."""
+    leaves = map(as_array, jax.tree.leaves(tree))
+    return added_up(_sum_of_squares([[x for x in leaves if is_number(x.dtype)]]))
 
 
 def global_norm(updates: PyTree) -> Array:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.arrays.cond import cond
 from gradtx.arrays.numerics import debias, decay_towards, safe_increment
@@ -22,7 +23,7 @@ from gradtx.values.domains import AtLeastOne, Decay, DType, NonNegative, Number,
 
 
 class HutchinsonState(NamedTuple):
-    """key: a JAX key."""
+    """key: a JAX key, as it was given; of a seed, the bits of one, a uint32 vector."""
 
     key: Array
 
@@ -35,7 +36,7 @@ def hutchinson_estimator_diag_hessian(random_seed: Array | int = 0):
     needs the objective, a function of the params: ``tx.update(grads, state, params, obj_fn=loss)``.
 
     Args:
-        random_seed: a seed, or a JAX key.
+        random_seed: a seed, or a JAX key of either kind.
 
     Raises:
         TypeError: at `update`, if it is called without ``obj_fn``.
@@ -45,9 +46,12 @@ def hutchinson_estimator_diag_hessian(random_seed: Array | int = 0):
 
     def init(params):
         del params
-        return HutchinsonState(
-            as_key("contrib.hutchinson_estimator_diag_hessian", "random_seed", random_seed)
-        )
+        if np.ndim(random_seed):
+            return HutchinsonState(jnp.copy(random_seed))
+        key = as_key("contrib.hutchinson_estimator_diag_hessian", "random_seed", random_seed)
+        is_key = isinstance(random_seed, jax.Array) and random_seed.dtype == key.dtype
+        # Bits, as Optax keeps them: what writes files of states knows no other kind.
+        return HutchinsonState(key if is_key else jax.random.key_data(key))
 
     def update(updates, state, params, *, obj_fn):
         key, sample_key = jax.random.split(state.key)

@@ -47,7 +47,7 @@ class ProdigyState(NamedTuple):
     count: Array
 
 
-@treewise(state=ProdigyState)
+@treewise(state=ProdigyState, others="refused")
 def prodigy(
     learning_rate: Number = 1.0,
     betas: tuple[Any, Any] = (0.9, 0.999),
@@ -124,7 +124,7 @@ class DAdaptAdamWState(NamedTuple):
     count: Array
 
 
-@treewise(state=DAdaptAdamWState)
+@treewise(state=DAdaptAdamWState, others="refused")
 def dadapt_adamw(
     learning_rate: Number = 1.0,
     betas: tuple[Any, Any] = (0.9, 0.999),

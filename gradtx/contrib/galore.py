@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from gradtx.arrays.cond import cond
 from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.outline import outlined
 from gradtx.arrays.select import as_tree
 from gradtx.arrays.trees import advanced, mapped, widened
 from gradtx.arrays.types import Array, Params, Selector, State
@@ -167,7 +168,7 @@ def scale_by_galore(
         return advanced(lambda P, old: sharded_like(old, P), new.projector, projector)
 
     def update(updates, state, params=None, **extra):
-        tree = updates if params is None else params
+        tree = outlined(updates, params)
         axes = as_tree(axes_in(tree), tree)
         matrices = jax.tree.map(matrix, updates, axes, is_leaf=is_none)
         due = state.count % update_proj_gap == 0

@@ -51,7 +51,7 @@ def _stepped(
     return tau, bound
 
 
-@treewise(state=MomoState)
+@treewise(state=MomoState, others="refused")
 def momo(
     learning_rate: Number = 1.0,
     beta: Decay = 0.9,
@@ -106,7 +106,7 @@ def momo(
     return init, update
 
 
-@treewise(state=MomoAdamState)
+@treewise(state=MomoAdamState, others="refused")
 def momo_adam(
     learning_rate: Number = 1e-2,
     b1: Decay = 0.9,

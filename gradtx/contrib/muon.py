@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.arrays.numerics import abs_sq, decay_towards, sqrt
+from gradtx.arrays.outline import outlined
 from gradtx.arrays.select import as_tree, map_labelled
 from gradtx.arrays.trees import inner_product
 from gradtx.arrays.types import Array, Params, Selector
@@ -174,7 +175,7 @@ def scale_by_muon(
         return MuonState(count, mu, jnp.asarray(ns_coeffs))
 
     def update(updates, state, params=None):
-        rules, which = variants(updates if params is None else params)
+        rules, which = variants(outlined(updates, params))
         held = _Mean(state.count, state.mu)
         plan = Plan(*(rule.stages for rule in rules))
         updates, (count, mu) = run_plan(rules[0], plan, updates, held, params, {}, which=which)
@@ -209,8 +210,9 @@ def scale_by_shape(
         return max(rows, columns) ** 0.5 * consistent_rms * update
 
     def update(updates, state, params=None):
-        tree = updates if params is None else params
-        axes = matrix_axes(name, "weight_dimension_numbers", weight_dimension_numbers, tree)
+        axes = matrix_axes(
+            name, "weight_dimension_numbers", weight_dimension_numbers, outlined(updates, params)
+        )
         return map_labelled(scaled, axes, updates), state
 
     return init_empty_state, update

@@ -44,6 +44,7 @@ def axes_of(name: str, what: str, chosen: Selector | None, tree: Any) -> list[Mu
     if chosen is None:
         leaves = jax.tree.leaves(tree, is_leaf=is_none)
         return [MATRIX if getattr(leaf, "ndim", 0) == 2 else None for leaf in leaves]
+    chosen = {chosen: True} if isinstance(chosen, str) else chosen
     return [_read(name, what, label) for label in select(name, what, chosen, tree, default=None)]
 
 

@@ -91,7 +91,7 @@ def sam(
 
     def seen(updates, state, params, **extra):
         first = state.steps_since_sync == 0
-        cache = mapped(lambda p, before: jnp.where(first, p, before), params, state.cache)
+        cache = mapped(lambda before, p: jnp.where(first, p, before), state.cache, params)
 
         def up(updates, opt_state, adv_state):
             steps, adv_state = uphill(updates, adv_state, params, extra)

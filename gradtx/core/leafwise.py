@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ParamSpec, cast, overload
+from typing import Any, Literal, ParamSpec, cast, overload
 
 import jax.numpy as jnp
 
@@ -13,7 +13,7 @@ from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, State
 from gradtx.core.layout import DEFAULT, Layout, Slots, StateForm
 from gradtx.core.placement import Beginning
-from gradtx.core.run import Segment, check_inexact
+from gradtx.core.run import Segment, has_numbers
 from gradtx.core.segment import LeafwiseSegment, LeafwiseStage, Periodic, Variant, stream_of
 from gradtx.core.transformation import EmptyState, GradientTransformation, Stage
 from gradtx.values.factory import register
@@ -39,6 +39,10 @@ class Leafwise(Stage):
     def layout(self) -> Layout:
         """How its slots are kept."""
         return self.options["layout"]
+
+    @property
+    def others(self) -> str:
+        return self.options["others"] or "refused"
 
     @property
     def real_only(self) -> bool:
@@ -113,28 +117,35 @@ class Leafwise(Stage):
         return LeafwiseSegment(first, variants)
 
     def start(self, beginning: Beginning) -> State:
+        return self.start_each([self], [0] * len(beginning.leaves), beginning)
+
+    def start_each(self, variants: Sequence[Stage], which: Sequence[int], beginning: Beginning) -> State:
+        """The state for these params, of which each has the numbers of one of some variants."""
         form = self.form
         count = beginning.scalar(0, jnp.int32) if form.counts else None
-        for i, param in enumerate(beginning.leaves):
-            self._check(beginning, i, param)
-        made = self._made(beginning, count) if form.slots else [{}] * len(beginning.leaves)
+        self._check(beginning)
+        alone = [Variant([cast(LeafwiseStage, stage)]) for stage in variants]
+        made = self._made(alone, which, beginning, count) if form.slots else [{}] * len(beginning.leaves)
         trees = {name: beginning.treedef.unflatten([own.get(name) for own in made]) for name in form.slots}
         trees |= {form.counter: count} if form.counter else {}
         trees |= {"seed": beginning.scalar(self.arguments["seed"], jnp.uint32)} if form.seeded else {}
         return form.start(form.cls(**trees), count)
 
-    def _check(self, beginning: Beginning, i: int, param: Any) -> None:
-        if param is None:
-            return
-        check_inexact(self.name, beginning.params, i, param)
-        if self.real_only and jnp.iscomplexobj(param):
-            raise errors.not_real(self.name, errors.path_of(beginning.params, i))
+    def _check(self, beginning: Beginning) -> None:
+        # A rule that remembers nothing may be one of a chain that is asked for none of their updates.
+        if self.options["others"] == "refused" or (self.others == "refused" and self.form.slots):
+            beginning.check_numbers(self.name)
+        for i, param in enumerate(beginning.leaves if self.real_only else ()):
+            if param is not None and jnp.iscomplexobj(param):
+                raise errors.not_real(self.name, errors.path_of(beginning.params, i))
 
-    def _made(self, beginning: Beginning, count: Array | None) -> list[Slots]:
+    def _made(
+        self, variants: Sequence[Variant], which: Sequence[int], beginning: Beginning, count: Array | None
+    ) -> list[Slots]:
         """The slots of each param."""
-        alone, unknown = Variant([cast(LeafwiseStage, self)]), beginning.is_traced or beginning.is_abstract
-        program = alone.program(unknown)[0]
-        numbers = [] if beginning.is_abstract else alone.numbers_at([count], unknown)
+        unknown = beginning.is_traced or beginning.is_abstract
+        programs = [variant.program(unknown)[0] for variant in variants]
+        numbers = [[] if beginning.is_abstract else one.numbers_at([count], unknown) for one in variants]
         seed, asks = self.arguments.get("seed"), self.asks.init
         paths = (
             leaf_paths(beginning.params)
@@ -143,15 +154,17 @@ class Leafwise(Stage):
         )
 
         def made(i: int, param: Any) -> Slots:
-            if param is None:
+            if param is None or not has_numbers(param):
                 return {}
             named = dict(seed=seed, stream=stream_of(paths[i]), path=paths[i] if "path" in asks else None)
+            program, own = programs[which[i]], numbers[which[i]]
             if not unknown and beginning.is_on_one_device(param):
-                return program.start(as_array(param), numbers, **named)
-            return beginning.made(lambda param: program.start_one(param, known(), **named), param)
+                return program.start(as_array(param), own, **named)
+            return beginning.made(lambda param: program.start_one(param, known(which[i]), **named), param)
 
-        def known() -> list[Number]:
-            return alone.numbers_at([jnp.zeros([], jnp.int32)], True) if beginning.is_abstract else numbers
+        def known(j: int) -> list[Number]:
+            first = jnp.zeros([], jnp.int32)
+            return variants[j].numbers_at([first], True) if beginning.is_abstract else numbers[j]
 
         return [made(i, param) for i, param in enumerate(beginning.leaves)]
 
@@ -171,6 +184,7 @@ def leafwise(
     spread: str | bool = ...,
     wide: bool = ...,
     real_only: bool = ...,
+    others: Literal["refused", "hidden", "shown"] | None = ...,
     name: str | None = ...,
 ) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]: ...
 def leafwise(
@@ -187,6 +201,7 @@ def leafwise(
     spread: str | bool = True,
     wide: bool = False,
     real_only: bool = False,
+    others: Literal["refused", "hidden", "shown"] | None = None,
     name: str | None = None,
 ) -> Any:
     """Make a factory of a formula on one tensor.
@@ -227,6 +242,10 @@ def leafwise(
         wide: whether, as the last stage, to hand out updates in at least float32, for half-precision params
             too: param + update is then rounded once.
         real_only: whether to refuse complex tensors.
+        others: what happens to leaves that have no real or complex numbers, such as integers and keys.
+            ``"refused"``: they are an error. Default: so they are, but if the rule has no slots, only where
+            there is an update. ``"hidden"``: they pass by, as what limits updates lets them.  ``"shown"``:
+            the rule, which is then one of the update alone, is given them as they are.
         name: the name in `repr`, errors and states. Default: the function's.
 
     Example:
@@ -243,6 +262,8 @@ def leafwise(
     """
     if body is not None:
         return leafwise()(body)
-    options = dict(state=state, counted=counted, counter=counter, layout=layout, elementwise=elementwise)
-    options |= dict(batch=batch, every=every, spread=spread, wide=wide, real_only=real_only)
+    options: dict[str, Any] = dict(
+        state=state, counted=counted, counter=counter, layout=layout, elementwise=elementwise
+    )
+    options |= dict(batch=batch, every=every, spread=spread, wide=wide, real_only=real_only, others=others)
     return lambda body: register(body, Leafwise, name=name, **options)

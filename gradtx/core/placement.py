@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from gradtx.arrays.errors import is_none
 from gradtx.arrays.types import DType, Params, PyTree
 from gradtx.core.program import owned_by_state
+from gradtx.core.run import check_inexact, has_numbers
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,17 @@ class Beginning:
         """The beginning of a state for these params."""
         leaves, treedef = jax.tree.flatten(params, is_leaf=is_none)
         return cls(params, leaves, treedef)
+
+    @cached_property
+    def numbers(self) -> Params:
+        """The params, with None in place of those that have no real or complex numbers."""
+        return self.treedef.unflatten([x if x is None or has_numbers(x) else None for x in self.leaves])
+
+    def check_numbers(self, name: str) -> None:
+        """Raise if one of the params has no real or complex numbers."""
+        for i, param in enumerate(self.leaves):
+            if param is not None:
+                check_inexact(name, self.params, i, param)
 
     @cached_property
     def is_abstract(self) -> bool:

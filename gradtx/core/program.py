@@ -18,6 +18,7 @@ from gradtx.core.batch import STACK, Batch
 from gradtx.core.layout import Slots
 from gradtx.core.rule import returned, slots_made
 from gradtx.core.run import Guard
+from gradtx.values.counting import number_at
 from gradtx.values.programs import Programs, Template
 
 
@@ -191,7 +192,9 @@ class Books:
 
     def __init__(self, template: Template):
         def books(numbers: Sequence[Any], at: Sequence[Array], counts: Sequence[Array | None]) -> Any:
-            scheduled = [jnp.asarray(s(count)) for s, count in zip(template.fill(numbers), at, strict=True)]
+            scheduled = [
+                jnp.asarray(number_at(s, count)) for s, count in zip(template.fill(numbers), at, strict=True)
+            ]
             return scheduled, incremented(counts)
 
         self.run = jax.jit(books)

@@ -18,8 +18,9 @@ from gradtx.arrays.types import Array, State
 from gradtx.core.batch import LOOP, Batch, batch_in_force
 from gradtx.core.layout import Layout, Slots, StateForm
 from gradtx.core.program import BOOKS, PROGRAMS, LeafwiseProgram, Shared, Tensor, incremented
-from gradtx.core.rule import Asks
+from gradtx.core.rule import Asks, Rule
 from gradtx.core.run import Run
+from gradtx.values.counting import Untraceable, number_at
 from gradtx.values.parts import Number
 from gradtx.values.value import Value
 
@@ -47,6 +48,10 @@ class LeafwiseStage(Protocol):
     @property
     def periodic(self) -> Periodic | None: ...
     @property
+    def others(self) -> str: ...
+    @property
+    def rule(self) -> Rule: ...
+    @property
     def schedules(self) -> Mapping[str, Callable[[Any], Any]]: ...
     def as_value(self) -> Value: ...
 
@@ -64,6 +69,7 @@ class Variant:
         self.stages = stages
         self.schedules: list[tuple[int, Callable[[Any], Any]]] = []
         self.values = [self._without_schedules(i, stage) for i, stage in enumerate(stages)]
+        self._in_python = False
         self._programs: dict[bool, tuple[LeafwiseProgram, list[Number]]] = {}
 
     def _without_schedules(self, i: int, stage: LeafwiseStage) -> Value:
@@ -93,11 +99,18 @@ class Variant:
     def _kept(self, counts: Sequence[Array | None], traced: bool) -> tuple[list[Array], list[Array | None]]:
         at = [counts[i] for i, _ in self.schedules]
         values = [schedule for _, schedule in self.schedules if isinstance(schedule, Value)]
-        if self.schedules and len(values) == len(self.schedules):
+        if self.schedules and len(values) == len(self.schedules) and not self._in_python:
             program, numbers = BOOKS(values, traced=traced)
-            return program.run(numbers, at, counts)
+            try:
+                return program.run(numbers, at, counts)
+            except Untraceable:
+                if traced:
+                    raise
+                self._in_python = True  # one of them holds a function that takes a number alone
         steps = _incremented(counts) if any(count is not None for count in counts) else list(counts)
-        return [jnp.asarray(f(count)) for (_, f), count in zip(self.schedules, at, strict=True)], steps
+        return [
+            jnp.asarray(number_at(f, count)) for (_, f), count in zip(self.schedules, at, strict=True)
+        ], steps
 
 
 _incremented = jax.jit(incremented)
@@ -146,8 +159,20 @@ class LeafwiseSegment:
             count = calls[0][1].steps[j]
             if run.guard is not None and count is not None:
                 count = run.guard.state(count, counts[j])
-            states[self.first + j] = form.rebuild(mine[j], inner[j]._replace(**trees), count)
-        return run.after(outs)
+            kept = inner[j]._replace(**trees) if trees else inner[j]
+            states[self.first + j] = form.rebuild(mine[j], kept, count)
+        return run.after(outs, self._passed(run) if run.left else None)
+
+    def _passed(self, run: Run) -> dict[int, Any]:
+        """What is left out, after these stages; raise where one of them would compute with it."""
+        for stage in self.stages:
+            if stage.others == "refused":
+                run.check_left(stage.name)
+                return dict(run.left)
+            if stage.others == "shown":
+                left = {i: x if x is None else stage.rule.update(x) for i, x in run.left.items()}
+                run = run.after(run.leaves, left)
+        return dict(run.left)
 
     def _called(
         self, run: Run, tensors: list[Tensor], calls: list[tuple[LeafwiseProgram, Shared]], final: bool

@@ -112,9 +112,25 @@ class GradientTransformation(Value):
             errors.hide_engine(error)
             raise
 
+    # It is used as the named tuple that others have, though it is none.
+    _fields = ("init", "update")
+
     def __iter__(self) -> Iterator[Any]:
         """``init, update = tx``."""
         return iter((self.init, self.update))
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __getitem__(self, index: Any) -> Any:
+        """``tx[0]`` is `init`, ``tx[1]`` is `update`."""
+        return (self.init, self.update)[index]
+
+    def _replace(self, **functions: Any) -> "GradientTransformation":
+        """A transformation with another `init` or `update`."""
+        if unknown := functions.keys() - set(self._fields):
+            raise ValueError(f"{self.name}: _replace takes init and update, got {sorted(unknown)}")
+        return GradientTransformation(**{"init": self.init, "update": self.update, **functions})
 
     @staticmethod
     def adopt(argument: Any) -> Any:
@@ -162,6 +178,12 @@ class Stage(GradientTransformation):
     """Whether it runs together with its neighbours that do."""
     is_wide = False
     """Whether, as the last stage, it hands out updates in at least float32."""
+
+    @property
+    def others(self) -> str:
+        """What it does with leaves that have no real or complex numbers: ``"refused"``, for it computes with
+        all; ``"hidden"``, it sees None there; ``"shown"``, it sees them."""
+        return self.options["others"]
 
     @property
     def stages(self) -> tuple["Stage", ...]:
@@ -231,12 +253,27 @@ class Stage(GradientTransformation):
         del state
         return {}
 
+    def labelled(self, state: State) -> "Sequence[Labelled]":
+        """The transformations that it gives some of the params to, by their labels."""
+        del state
+        return ()
+
 
 _ASKED: Programs[list[Asks]] = Programs(lambda template: [], is_argument=lambda name: True)
 
 
 InnerStates: TypeAlias = dict[str, list[tuple[GradientTransformation, State]]]
 """By field of a state: the transformations whose states are in it, with these."""
+
+
+class Labelled(NamedTuple):
+    """What some of the params are given to: the label, the transformation and its state, and which of its
+    numbers are for these params alone; None if all are."""
+
+    label: Any
+    tx: GradientTransformation
+    state: State
+    names: frozenset[str] | None
 
 
 class Plan:

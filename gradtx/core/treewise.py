@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ParamSpec, overload
+from typing import Any, Literal, ParamSpec, overload
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from gradtx.core.program import incremented
 from gradtx.core.rule import Rule
 from gradtx.core.run import Run, Segment, match
 from gradtx.core.transformation import GradientTransformation, InnerStates, Stage
+from gradtx.values.counting import number_at
 from gradtx.values.factory import register
 
 P = ParamSpec("P")
@@ -34,7 +35,7 @@ class Treewise(Stage):
 
     def _rule_at(self, count: Array | None) -> Rule:
         """The two functions with the numbers in force at this count."""
-        numbers = {name: schedule(count) for name, schedule in self.schedules.items()}
+        numbers = {name: number_at(f, count) for name, f in self.schedules.items()}
         return self.rule_with(numbers) if numbers else self.rule
 
     @cached_property
@@ -64,7 +65,10 @@ class Treewise(Stage):
             assert init is not None
             return init(params)
 
-        return self.form.start(beginning.made(make, beginning.params), count)
+        if self.others == "refused":
+            beginning.check_numbers(self.name)
+        params = beginning.params if self.others == "shown" else beginning.numbers
+        return self.form.start(beginning.made(make, params), count)
 
     def segment(self, first: int, variants: Sequence[Sequence[Any]]) -> Segment:
         return TreewiseSegment(first, self)
@@ -110,11 +114,31 @@ class TreewiseSegment:
         """The run after this stage."""
         del final
         wide = [x if x is None else cast(x, at_least_float32(x.dtype)) for x in run.leaves]
-        incoming, name, state = run.treedef.unflatten(wide), self.stage.name, states[self.first]
-        updates, new = self.stage.advanced(run, incoming, state)
-        held = _held(name, state, new)
-        states[self.first] = held if run.guard is None else run.guard.state(held, state)
-        return run.after(match(name, run.treedef, incoming, updates, "what it returned"))
+        others, name, state = self.stage.others, self.stage.name, states[self.first]
+        given = _of_arrays(state)
+        if others == "refused":
+            run.check_left(name)
+        if run.left and others == "shown":
+            wide = [run.left.get(i, x) for i, x in enumerate(wide)]
+        incoming = run.treedef.unflatten(wide)
+        seen = run if others == "shown" or not run.left else run.of_numbers()
+        updates, new = self.stage.advanced(seen, incoming, given)
+        held = state if self.stage.form.is_empty else _held(name, given, new)
+        states[self.first] = held if run.guard is None else run.guard.state(held, given)
+        leaves, left = match(name, run.treedef, incoming, updates, "what it returned"), run.left
+        if left:
+            if others == "shown":
+                left = {i: leaves[i] for i in left}
+            leaves = [None if i in left else x for i, x in enumerate(leaves)]
+        return run.after(leaves, left)
+
+
+def _of_arrays(state: State) -> State:
+    """The state, with arrays in the place of Python numbers that somebody has written into it."""
+    leaves, treedef = jax.tree.flatten(state)
+    if not any(isinstance(x, int | float) for x in leaves):
+        return state
+    return treedef.unflatten([jnp.asarray(x) if isinstance(x, int | float) else x for x in leaves])
 
 
 def _held(name: str, old: State, new: State) -> State:
@@ -152,6 +176,7 @@ def treewise(
     counts: bool = ...,
     name: str | None = ...,
     kind: type[Treewise] = ...,
+    others: Literal["hidden", "shown", "refused"] = ...,
     inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = ...,
 ) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]: ...
 def treewise(
@@ -162,6 +187,7 @@ def treewise(
     counts: bool = True,
     name: str | None = None,
     kind: type[Treewise] = Treewise,
+    others: Literal["hidden", "shown", "refused"] = "hidden",
     inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = None,
 ) -> Any:
     """Make a factory of a formula on the whole tree.
@@ -179,6 +205,9 @@ def treewise(
         counts: whether a field ``count`` is the updates so far; in some of Optax's layouts it is not.
         name: the name in `repr`, errors and states. Default: the function's.
         kind: the class of the values. Default: `Treewise`.
+        others: what happens to leaves that have no real or complex numbers (integers, keys, the gradients of
+            integers). Default: they pass it by, and it sees None in their places. ``"shown"``: it sees them,
+            as wrappers do that only choose who is given what. ``"refused"``: they are an error.
         inner_states: for a wrapper, how `state_dict` finds the wrapped states: ``f(arguments, state)``
             gives ``{field: [(transformation, state)]}``; the field ``""`` is the whole state. Default:
             an argument `inner` has its state in the field ``inner_state``.
@@ -198,11 +227,11 @@ def treewise(
     """
     if body is not None:
         return treewise()(body)
-    options = dict(state=state, counts=counts, inner_states=inner_states)
+    options: dict[str, Any] = dict(state=state, counts=counts, inner_states=inner_states, others=others)
     return lambda body: register(body, kind, name=name, **options)
 
 
-@treewise(name="GradientTransformation")
+@treewise(name="GradientTransformation", others="shown")
 def from_functions(init: TransformInitFn, update: TransformUpdateFn) -> Any:
     asked = signature(update)
 

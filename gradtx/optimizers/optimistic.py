@@ -53,3 +53,32 @@ def optimistic_adam_v2(
         scale_by_optimistic_gradient(alpha, beta),
         scale_by_learning_rate(learning_rate),
     )
+
+
+@recipe
+def optimistic_adam(
+    learning_rate: Number,
+    optimism: Number | None = None,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    eps_root: NonNegative = 0.0,
+    mu_dtype: DType = None,
+    *,
+    nesterov: bool = True,
+) -> GradientTransformation:
+    """Optimistic Adam by two step sizes; `optimistic_adam_v2` has one, and weights.
+
+    Args:
+        learning_rate: the step size along Adam's direction.
+        optimism: the step size along what it has changed by. Default: the learning rate.
+        b1, b2, eps, eps_root, mu_dtype: as in `scale_by_adam`.
+        nesterov: whether Adam looks ahead. Default: yes.
+
+    Source: Daskalakis et al., Training GANs with optimism, arXiv:1711.00141.
+    """
+    return chain(
+        scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
+        scale_by_optimistic_gradient(learning_rate, learning_rate if optimism is None else optimism),
+        scale_by_learning_rate(1.0),
+    )

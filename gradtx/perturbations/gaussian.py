@@ -60,10 +60,20 @@ def multi_normal(loc: Any, log_scale: Any) -> MultiNormalDiagFromLogScale:
         loc: the means, an array.
         log_scale: the logarithms of the standard deviations; it broadcasts with `loc`.
 
+    Raises:
+        ValueError: if the two do not broadcast.
+
     Example:
         >>> import gradtx, jax, jax.numpy as jnp
         >>> distribution = gradtx.multi_normal(jnp.zeros(3), jnp.zeros(3))
         >>> distribution.sample((5,), jax.random.key(0)).shape, distribution.log_prob(jnp.zeros((5, 3))).shape
         ((5, 3), (5,))
     """
+    try:
+        jnp.broadcast_shapes(jnp.shape(loc), jnp.shape(log_scale))
+    except ValueError:
+        raise ValueError(
+            f"multi_normal: loc has shape {jnp.shape(loc)}, log_scale has shape {jnp.shape(log_scale)}; they "
+            "must broadcast"
+        ) from None
     return MultiNormalDiagFromLogScale(loc, log_scale)

@@ -1,5 +1,8 @@
 """Schedules: functions of the count of updates so far, as values."""
 
+from typing import Any as _Any
+
+from gradtx.moved import missing as _missing
 from gradtx.schedules.constant import constant_schedule as constant_schedule
 from gradtx.schedules.cycles import cosine_onecycle_schedule as cosine_onecycle_schedule
 from gradtx.schedules.cycles import linear_onecycle_schedule as linear_onecycle_schedule
@@ -18,3 +21,7 @@ from gradtx.schedules.warmup import warmup_constant_schedule as warmup_constant_
 from gradtx.schedules.warmup import warmup_cosine_decay_schedule as warmup_cosine_decay_schedule
 from gradtx.schedules.warmup import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule
 from gradtx.values.schedule import Schedule as Schedule
+
+
+def __getattr__(name: str) -> _Any:
+    raise _missing(__name__, name)

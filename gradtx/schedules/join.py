@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.types import Scalar
 from gradtx.schedules.arithmetic import exact, since
+from gradtx.values.counting import number_at
 from gradtx.values.domains import Schedule
 from gradtx.values.parts import is_number
 from gradtx.values.schedule import schedule
@@ -61,10 +62,10 @@ def joined(schedules: Sequence[Schedule], boundaries: Sequence[Any]) -> Callable
     """`join_schedules` for the bodies of other schedules: not recorded, not checked."""
 
     def value(count: Any) -> Scalar:
-        current = schedules[0](count)
+        current = number_at(schedules[0], count)
         for boundary, following in zip(boundaries, schedules[1:], strict=True):
             before = exact(count) < exact(boundary)
-            current = jnp.where(before, current, following(since(count, boundary)))
+            current = jnp.where(before, current, number_at(following, since(count, boundary)))
         return current
 
     return value

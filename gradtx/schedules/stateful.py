@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.numerics import safe_increment
 from gradtx.arrays.types import Array, Scalar, State
+from gradtx.values.counting import number_at
 
 
 class WrappedScheduleState(NamedTuple):
@@ -56,4 +57,4 @@ class WrappedSchedule:
     def __call__(self, state: WrappedScheduleState, **extra_args: Any) -> Scalar:
         """The number at this count."""
         del extra_args
-        return self.schedule_fn(state.count)
+        return number_at(self.schedule_fn, state.count)

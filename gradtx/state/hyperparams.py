@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.arrays.types import Scalar, State
-from gradtx.core.transformation import GradientTransformation, ScheduledState, check_transformation
+from gradtx.core.transformation import GradientTransformation, Labelled, ScheduledState, check_transformation
 from gradtx.state.state_dict import unique
 
 
@@ -31,27 +31,53 @@ def hyperparams(tx: GradientTransformation, state: State) -> Hyperparams:
         state: its state, which holds the counts; it may be traced.
 
     Returns:
-        Two dicts. Fixed numbers are as they were given, scheduled ones are scalars. Overrides by
-        path pattern (`groups`) are not in it: these are the numbers of the other parameters.
+        Two dicts. Fixed numbers are as they were given, scheduled ones are scalars. Numbers that some of
+        the params have for themselves come under their label: those that `groups` overrides beside those
+        of all other params, ``.*bias/weight_decay``; in a `partition` all, ``rest/learning_rate``. Within
+        a label they are named as above.
     """
     check_transformation("hyperparams", "tx", tx)
-    found = list(_numbers(tx, state, Counter()))
-    repeated = Counter(argument for _, argument, _, _ in found)
-    named = [
-        (argument if repeated[argument] == 1 else f"{name}/{argument}", last, after)
-        for name, argument, last, after in found
-    ]
-    return Hyperparams({name: last for name, last, _ in named}, {name: after for name, _, after in named})
+    seen: Counter[str] = Counter()
+    told = [one._replace(name=unique(one.name, seen)) for one in _told(tx, state)]
+    return Hyperparams({one.name: one.last for one in told}, {one.name: one.after for one in told})
+
+
+class _Number(NamedTuple):
+    """A number of a primitive: its name, which argument it is, and what it was and will be."""
+
+    name: str
+    argument: str
+    last: Any
+    after: Any
+
+
+def _told(tx: GradientTransformation, state: State) -> list[_Number]:
+    """The numbers by their names: those of all params, and then those of labels."""
+    apart: list[Labelled] = []
+    found = list(_numbers(tx, state, Counter(), apart))
+    repeated = Counter(one.argument for one in found)
+    told = [one._replace(name=one.argument) if repeated[one.argument] == 1 else one for one in found]
+    seen: Counter[str] = Counter()
+    for label, inner, inner_state, names in apart:
+        prefix = unique(getattr(label, "__name__", str(label)), seen)
+        for one in _told(inner, inner_state):
+            if names is None or one.argument in names:
+                told.append(one._replace(name=f"{prefix}/{one.name}"))
+    return told
 
 
 def _numbers(
-    tx: GradientTransformation, state: State, seen: Counter[str]
-) -> Iterator[tuple[str, str, Any, Any]]:
+    tx: GradientTransformation, state: State, seen: Counter[str], apart: list[Labelled]
+) -> Iterator[_Number]:
+    """The numbers of primitives, named after these; what has a label is put apart."""
     for stage, part in zip(tx.stages, tx.unpack(state), strict=True):
-        inner = stage.inner_states(part.inner_state if isinstance(part, ScheduledState) else part)
+        plain = part.inner_state if isinstance(part, ScheduledState) else part
+        labelled = stage.labelled(plain)
+        apart += labelled
+        inner = stage.inner_states(plain) if all(one.names is not None for one in labelled) else {}
         for pairs in inner.values():
             for inner_tx, inner_state in pairs:
-                yield from _numbers(inner_tx, inner_state, seen)
+                yield from _numbers(inner_tx, inner_state, seen, apart)
         count = None
         if stage.schedules:
             count = jnp.asarray(stage.form.count(part))
@@ -60,4 +86,4 @@ def _numbers(
         name = unique(stage.name, seen)
         for argument in stage.arguments:
             if argument in stage.factory.numeric and after[argument] is not None:
-                yield name, argument, last[argument], after[argument]
+                yield _Number(f"{name}/{argument}", argument, last[argument], after[argument])

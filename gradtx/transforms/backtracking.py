@@ -108,7 +108,7 @@ def scale_by_backtracking_linesearch(
         return t, new, kept, error, steps + 1
 
     def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
-        dtype = state.learning_rate.dtype
+        dtype = norm_dtype(params)
         errors.check_scalar("scale_by_backtracking_linesearch", "value", value)
         line = Line("scale_by_backtracking_linesearch", value_fn, extra, params, updates, dtype)
         start, grad = jnp.asarray(value, dtype), line.wide(grad)

@@ -14,7 +14,7 @@ class ZeroNansState(NamedTuple):
     found_nan: Params
 
 
-@leafwise(state=ZeroNansState)
+@leafwise(state=ZeroNansState, others="hidden")
 def zero_nans():
     """Replace NaN by 0, and tell in the state where there was one. Infinities stay."""
 
@@ -28,7 +28,7 @@ def zero_nans():
     return init, update
 
 
-@leafwise()
+@leafwise(others="hidden")
 def centralize():
     """Subtract from each tensor's update its mean over all axes but the first.
 

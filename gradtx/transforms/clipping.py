@@ -11,7 +11,7 @@ from gradtx.core.treewise import treewise
 from gradtx.values.domains import NonNegative, Positive, Static
 
 
-@leafwise(elementwise=True)
+@leafwise(elementwise=True, others="hidden")
 def clip(max_delta: NonNegative):
     """Bound every number of the updates: min(max(g, −max_delta), max_delta). NaN stays NaN.
 
@@ -44,7 +44,7 @@ def clip_by_global_norm(max_norm: NonNegative):
     return init_empty_state, update
 
 
-@leafwise()
+@leafwise(others="hidden")
 def clip_by_block_rms(threshold: Positive):
     """Scale each tensor's update so that its root mean square is at most threshold.
 
@@ -62,7 +62,7 @@ def clip_by_block_rms(threshold: Positive):
     return update
 
 
-@leafwise()
+@leafwise(others="hidden")
 def adaptive_grad_clip(
     clipping: NonNegative, eps: NonNegative = 1e-3, axis: Static[int | tuple[int, ...] | None] = None
 ):

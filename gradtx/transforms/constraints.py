@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from gradtx.core.leafwise import leafwise
 
 
-@leafwise(real_only=True, elementwise=True)
+@leafwise(real_only=True, elementwise=True, others="hidden")
 def keep_params_nonnegative():
     """Shorten the updates that would make a param negative, so that it becomes 0.
 

@@ -10,6 +10,7 @@ from gradtx.arrays.numerics import abs_sq, between, decay_towards, real_dtype, r
 from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.leafwise import leafwise
 from gradtx.transforms.adaptive import divide_where_seen
+from gradtx.values.counting import number_at
 from gradtx.values.domains import Decay, Interval, NonNegative, Number, ScalarOrSchedule, Static
 
 
@@ -63,7 +64,7 @@ def scale_by_factored_rms(
         if decay_rate_fn is None:
             taken = (step - step_offset).astype(dtype) ** -decay_rate
             return 1 - taken, taken
-        kept = decay_rate_fn(step - 1 - step_offset, decay_rate)
+        kept = number_at(decay_rate_fn, step - 1 - step_offset, decay_rate)
         return kept, 1 - kept
 
     def init(param):

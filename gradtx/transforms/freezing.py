@@ -1,6 +1,6 @@
 """Freezing: parameters that keep their values."""
 
-from gradtx.arrays.select import as_tree, select_mask
+from gradtx.arrays.select import mask_of
 from gradtx.arrays.types import Params, Selector
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation, check_transformation
@@ -50,7 +50,7 @@ def selective_transform(
     check_transformation("selective_transform", "optimizer", optimizer)
 
     def labels(params: Params) -> Params:
-        frozen = select_mask("selective_transform", "freeze_mask", freeze_mask, params)
-        return as_tree(["freeze" if one else "train" for one in frozen], params)
+        frozen = mask_of("selective_transform", "freeze_mask", freeze_mask, params)
+        return frozen.map(lambda one: "freeze" if one else "train")
 
     return partition({"train": optimizer, "freeze": set_to_zero()}, labels)

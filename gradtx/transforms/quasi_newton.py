@@ -76,7 +76,7 @@ class ScaleByLBFGSState(NamedTuple):
     weights_memory: Array
 
 
-@treewise(state=ScaleByLBFGSState)
+@treewise(state=ScaleByLBFGSState, others="refused")
 def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
     """The direction of L-BFGS: updates times an approximation H of the inverse Hessian.
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import norm, rms
+from gradtx.arrays.numerics import norm, rms, zero_like
 from gradtx.arrays.trees import global_norm, scale_tree
 from gradtx.arrays.types import Array
 from gradtx.core.leafwise import leafwise
@@ -19,7 +19,7 @@ class ScaleByScheduleState(NamedTuple):
     count: Array
 
 
-@leafwise(elementwise=True)
+@leafwise(elementwise=True, others="shown")
 def identity():
     """Leave updates as they are."""
 
@@ -29,7 +29,7 @@ def identity():
     return update
 
 
-@leafwise(elementwise=True)
+@leafwise(elementwise=True, others="shown")
 def set_to_zero():
     """Make every update 0, so that the params stay as they are.
 
@@ -37,7 +37,7 @@ def set_to_zero():
     """
 
     def update(grad):
-        return jnp.zeros_like(grad)
+        return zero_like(grad)
 
     return update
 
@@ -56,7 +56,7 @@ def scale(step_size: Number):
     return update
 
 
-@leafwise(counted=ScaleByScheduleState, elementwise=True)
+@leafwise(counted=ScaleByScheduleState, elementwise=True, others="refused")
 def scale_by_learning_rate(learning_rate: Number | None = None, *, flip_sign: bool = True):
     """Multiply updates by −learning_rate: the last stage of an optimizer that descends.
 

@@ -173,7 +173,7 @@ def scale_by_zoom_linesearch(
         return Search(now.steps + 1, trial, safe, low, high, reference, bracketed, done, failed)
 
     def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
-        dtype = state.learning_rate.dtype
+        dtype = norm_dtype(params)
         errors.check_scalar("scale_by_zoom_linesearch", "value", value)
         line = Line("scale_by_zoom_linesearch", value_fn, extra, params, updates, dtype)
         grad = line.wide(grad)

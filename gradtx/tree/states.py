@@ -1,6 +1,6 @@
 """What is where in a state: ``tree.get(state, "mu")`` finds a slot wherever it is nested."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class NamedTupleKey:
     name: str
 
     def __str__(self) -> str:
-        return f".{self.name}"
+        return f"{self.tuple_name}.{self.name}"
 
 
 def get_all_with_path(tree: Any, key: Any, filtering: Filter | None = None) -> list[tuple[Path, Any]]:
@@ -38,19 +38,28 @@ def get_all_with_path(tree: Any, key: Any, filtering: Filter | None = None) -> l
         filtering: ``filtering(path, value)`` says what else must hold.
 
     Returns:
-        Pairs of a path and what is there, in the order of the tree. A path is a tuple of JAX's keys, with
-        a `NamedTupleKey` for each named tuple on the way.
+        Pairs of a path and what is there, in the order of the tree; what is within another node with such
+        a name comes after all that are not. A path is a tuple of JAX's keys, with a `NamedTupleKey` for
+        each named tuple on the way.
     """
-    return [pair for pair in _find(tree, key, ()) if filtering is None or filtering(*pair)]
+    outer, inner = _find(tree, key, ())
+    return [pair for pair in (*outer, *inner) if filtering is None or filtering(*pair)]
 
 
-def _find(node: Any, key: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+Found = list[tuple[Path, Any]]
+
+
+def _find(node: Any, key: Any, path: Path) -> tuple[Found, Found]:
+    """What is called `key`, on its own, and within other nodes that have it."""
+    found: Found = []
     if isinstance(node, tuple) and type(node).__name__ == key and hasattr(node, "_fields"):
-        yield path, node
-    for entry, child in _children(node):
-        if _name(entry) == key:
-            yield (*path, entry), child
-        yield from _find(child, key, (*path, entry))
+        found.append((path, node))
+    children = [((*path, entry), child) for entry, child in _children(node)]
+    found += [(place, child) for place, child in children if _name(place[-1]) == key]
+    below = [_find(child, key, place) for place, child in children]
+    if found:
+        return found, [pair for outer, inner in below for pair in (*outer, *inner)]
+    return [pair for outer, _ in below for pair in outer], [pair for _, inner in below for pair in inner]
 
 
 def _children(node: Any) -> list[tuple[Any, Any]]:

@@ -15,7 +15,7 @@ import numpy as np
 from jax.core import Tracer
 
 from gradtx.values.argument import KEYWORDS, POSITIONAL, REST, Argument
-from gradtx.values.parts import LEAF, Number, Part
+from gradtx.values.parts import LEAF, Number, Part, key_form
 from gradtx.values.value import Call, Maker, Value
 
 FACTORIES: dict[str, "Factory"] = {}
@@ -33,6 +33,7 @@ class Factory:
         body: the function as it was written.
         kind: the class of its values.
         options: what the decorator was told, for the kind.
+        decorator: its name, where that of the function means the function as it was written; or "".
     """
 
     key: str
@@ -41,6 +42,14 @@ class Factory:
     body: Callable[..., Any]
     kind: type[Value]
     options: Mapping[str, Any] = field(default_factory=dict)
+    decorator: str = ""
+
+    @property
+    def reference(self) -> "Callable[..., Any] | Undecorated":
+        """What a pickle holds in the place of the factory; it has an attribute `factory`."""
+        return (
+            Undecorated(self.body, self.kind, self.options, self.decorator) if self.decorator else self.public
+        )
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -91,8 +100,9 @@ class Factory:
                 return self.record({**defaults, **given, **kwargs})
         if self._rest is not None and not kwargs:
             return self.record({self._rest: args})
+        own = {name: first for name, first in self.kind.synonyms.items() if first not in kwargs}
         try:
-            bound = self.signature.bind(*args, **kwargs)
+            bound = self.signature.bind(*args, **{own.get(name, name): x for name, x in kwargs.items()})
         except TypeError as error:
             unknown = [name for name in kwargs if name not in self.parameters]
             problem = f"got an unexpected keyword argument {unknown[0]!r}" if unknown else error
@@ -177,13 +187,29 @@ class Factory:
         """The call as source text."""
         args, kwargs = self.by_position(arguments)
         parts = [*map(show, args), *(f"{name}={show(x)}" for name, x in kwargs.items())]
-        return f"{self.name}({', '.join(parts)})"
+        name = f"{self.decorator}({self.name})" if self.decorator else self.name
+        return f"{name}({', '.join(parts)})"
+
+
+@dataclass(frozen=True)
+class Undecorated:
+    """A factory by the function as it was written, which is what a pickle finds under its name."""
+
+    body: Callable[..., Any]
+    kind: type[Value]
+    options: Mapping[str, Any]
+    decorator: str
+
+    @property
+    def factory(self) -> Factory:
+        """The factory of this function."""
+        return factory_of(register(self.body, self.kind, decorator=self.decorator, **self.options))
 
 
 def show(x: object) -> str:
     """Source text of an argument: what `repr` prints and `eval` reads."""
     if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, Tracer):
-        return f"jax.numpy.array({np.asarray(x).tolist()}, dtype='{x.dtype}')"
+        return _show_array(x)
     if type(x) is dict:
         return "{" + ", ".join(f"{key!r}: {show(child)}" for key, child in x.items()) + "}"
     if type(x) is list:
@@ -194,7 +220,19 @@ def show(x: object) -> str:
         return x.__name__
     if isinstance(x, float) and not math.isfinite(x):
         return f"float('{x}')"
+    if isinstance(x, complex):
+        return f"complex({show(x.real)}, {show(x.imag)})"
     return repr(x)
+
+
+def _show_array(x: jax.Array | np.ndarray) -> str:
+    if (impl := key_form(x)) is not None:
+        return f"jax.random.wrap_key_data({_show_array(jax.random.key_data(x))}, impl={impl!r})"
+    # In the precision that JAX has now, it would cut what is of NumPy and wider.
+    maker = "jax.numpy" if jax.dtypes.canonicalize_dtype(x.dtype) == x.dtype else "numpy"
+    if not x.size:
+        return f"{maker}.zeros({show(x.shape)}, dtype='{x.dtype}')"
+    return f"{maker}.array({show(np.asarray(x).tolist())}, dtype='{x.dtype}')"
 
 
 def factory_of(function: object) -> Factory:
@@ -212,15 +250,18 @@ def register(
     kind: type[Value],
     *,
     name: str | None = None,
+    decorator: str = "",
     **options: object,
 ) -> Callable[..., Any]:
-    """The public function that records calls of `body` as values of `kind`.
+    """The public function that records calls of `body` as values of `kind`; the same one for the same body.
 
     Args:
         body: the function as it was written.
         kind: the class of the values.
         name: the name in `repr`, configs, errors and states. Default: the function's, after the
             ``__namespace__`` of the nearest package above it that has one.
+        decorator: the name of what is called here, where the function's own means the function as it was
+            written. Default: it means what is returned.
         **options: what the kind's decorator was told.
 
     Raises:
@@ -232,14 +273,18 @@ def register(
             "write one with def"
         )
 
+    registered, shown = _names(body)
+    known = FACTORIES.get(name or registered)
+    if known is not None and (known.body, known.kind, known.options) == (body, kind, options):
+        return known.public
+
     def public(*args: object, **kwargs: object) -> Any:
         return factory(*args, **kwargs)
 
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
         setattr(public, attribute, getattr(body, attribute))
     public.__wrapped__ = body  # type: ignore[attr-defined]  # functions take attributes; inspect reads this one
-    registered, shown = _names(body)
-    factory = Factory(name or registered, name or shown, public, body, kind, options)
+    factory = Factory(name or registered, name or shown, public, body, kind, options, decorator)
     public.factory = factory  # type: ignore[attr-defined]  # as above: how a function leads to its factory
     FACTORIES[factory.key] = factory
     return public

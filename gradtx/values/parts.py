@@ -75,6 +75,13 @@ def key_of(leaf: Number) -> Hashable:
     return leaf
 
 
+def key_form(x: Any) -> str | None:
+    """The kind of random key in an array, as `jax.random.wrap_key_data` takes it; None for numbers."""
+    if not jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return None
+    return str(jax.random.key_impl(x))
+
+
 def is_number(x: object) -> bool:
     """Whether x is a Python or NumPy number (a bool is a choice, not a number)."""
     return isinstance(x, int | float | complex | np.number) and not isinstance(x, bool)

@@ -14,13 +14,14 @@ that may change, and whatever tells arrays from constants (``eqx.filter_jit``) f
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import jax
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 
+from gradtx.values.counting import number_at
 from gradtx.values.parts import LEAF, Choice, Leaf, Node, Number, Part, is_concrete_scalar, is_number, key_of
 
 
@@ -33,6 +34,8 @@ class Maker(Protocol):
     def body(self) -> Callable[..., Any]: ...
     @property
     def public(self) -> Callable[..., "Value"]: ...
+    @property
+    def reference(self) -> object: ...
     @property
     def kind(self) -> "type[Value]": ...
     @property
@@ -51,6 +54,8 @@ class Value:
 
     _call: "Call"
     _leaves: tuple[Number, ...]
+    synonyms: ClassVar[Mapping[str, str]] = {}
+    """Second names of arguments that a call may use."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -85,7 +90,7 @@ class Value:
 
     def numbers_at(self, count: Number) -> Mapping[str, Any]:
         """The arguments, with every schedule resolved at this count."""
-        return {**self.arguments, **{name: schedule(count) for name, schedule in self.schedules.items()}}
+        return {**self.arguments, **{name: number_at(f, count) for name, f in self.schedules.items()}}
 
     @property
     def is_traced(self) -> bool:
@@ -138,11 +143,11 @@ class Value:
         raise AttributeError(f"{made}(...) is immutable; make a changed copy: .replace({name}=...)")
 
     def __reduce__(self) -> tuple[Callable[..., "Value"], tuple[Any, ...]]:
-        return _rebuild, (self.factory.public, dict(self.arguments))
+        return _rebuild, (self.factory.reference, dict(self.arguments))
 
 
-def _rebuild(public: Any, arguments: dict[str, Any]) -> Value:
-    return public.factory.record(arguments)
+def _rebuild(reference: Any, arguments: dict[str, Any]) -> Value:
+    return reference.factory.record(arguments)
 
 
 def _flatten_with_keys(value: Value) -> tuple[tuple[tuple[Any, Number], ...], "Call"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, ParamSpec
 
 import jax
@@ -14,6 +15,7 @@ from gradtx.arrays.per_tensor import PerTensor
 from gradtx.arrays.types import Array, Params, State, Updates
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import Treewise, treewise
+from gradtx.values.counting import number_at
 from gradtx.values.domains import DType, Interval, ScalarOrSchedule, Static
 
 P = ParamSpec("P")
@@ -38,6 +40,8 @@ class MultiStepsState(NamedTuple):
 
 class Accumulating(Treewise):
     """What `MultiSteps` returns: a transformation that can be asked whether it has just made a step."""
+
+    synonyms = MappingProxyType({"opt": "inner"})  # as Optax calls it
 
     @property
     def inner_opt(self) -> GradientTransformation:
@@ -130,7 +134,7 @@ def MultiSteps(
 
         skipped, skip_state = verdict(updates, state.gradient_step, params)
         total = updates if at_once else accumulated(updates, state)
-        last = at_once or state.mini_step >= k_at(state.gradient_step) - 1
+        last = at_once or state.mini_step >= number_at(k_at, state.gradient_step) - 1
         emit = last if should_skip_update_fn is None else jnp.logical_and(last, jnp.logical_not(skipped))
         # A conditional: on k - 1 of k calls the optimizer does not run at all.
         new, inner_state = cond(emit, step, stay, total, state.inner_opt_state)

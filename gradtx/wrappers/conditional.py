@@ -1,6 +1,7 @@
 """Conditions: transformations that run at some steps only."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax.numpy as jnp
@@ -8,9 +9,11 @@ import jax.numpy as jnp
 from gradtx.arrays.cond import cond
 from gradtx.arrays.errors import check_callable
 from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.signatures import signature
 from gradtx.arrays.types import Array, State, TransformUpdateFn
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import treewise
+from gradtx.values.counting import number_at
 from gradtx.wrappers.accumulation import as_returned
 
 
@@ -43,6 +46,10 @@ def _when(
 ) -> TransformUpdateFn:
     """The update of `inner` where the condition holds, `otherwise` of the updates where not."""
     check_callable(name, "should_transform_fn", should_transform_fn)
+    try:
+        forwarded = signature(should_transform_fn).of_those
+    except ValueError:  # written in C
+        forwarded = dict
 
     def update(updates, state, params=None, **extra):
         def run(updates, inner_state):
@@ -51,7 +58,8 @@ def _when(
         def stay(updates, inner_state):
             return as_returned(otherwise, updates, params), inner_state
 
-        holds = should_transform_fn(state.step, **(extra if forward_extra_args else {}))
+        given = forwarded(extra) if forward_extra_args else {}
+        holds = number_at(partial(should_transform_fn, **given), state.step)
         new, inner_state = cond(holds, run, stay, updates, state.inner_state)
         return new, state._replace(step=safe_increment(state.step), inner_state=inner_state)
 
@@ -70,7 +78,8 @@ def conditionally_transform(
         inner: the transformation.
         should_transform_fn: a function of the step, an int32 scalar that is 0 at the first update:
             whether to run.
-        forward_extra_args: whether it is given the extra arguments of `update` too, by name.
+        forward_extra_args: whether it is given the extra arguments of `update` too: those that it names, or
+            all if it takes ``**extra``.
     """
 
     def init(params):
@@ -93,7 +102,8 @@ def conditionally_mask(
         inner: the transformation.
         should_transform_fn: a function of the step, an int32 scalar that is 0 at the first update:
             whether to run.
-        forward_extra_args: whether it is given the extra arguments of `update` too, by name.
+        forward_extra_args: whether it is given the extra arguments of `update` too: those that it names, or
+            all if it takes ``**extra``.
     """
 
     def init(params):

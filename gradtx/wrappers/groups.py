@@ -1,19 +1,28 @@
 """Groups: other numbers for some of the parameters, in one transformation with one state."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from functools import cached_property
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-from gradtx.arrays.select import map_labelled, select
-from gradtx.arrays.types import Selector, State
+from gradtx.arrays.numerics import zero_like
+from gradtx.arrays.outline import outlined
+from gradtx.arrays.select import Labels, select
+from gradtx.arrays.types import Params, Selector, State
 from gradtx.core.leafwise import Leafwise
-from gradtx.core.transformation import GradientTransformation, InnerStates, Plan, run_plan
-from gradtx.core.treewise import treewise
+from gradtx.core.placement import Beginning
+from gradtx.core.transformation import GradientTransformation, InnerStates, Labelled, Plan, run_plan
+from gradtx.core.treewise import Treewise, treewise
+from gradtx.schedules.constant import constant_schedule
 from gradtx.values.domains import OFF
 from gradtx.values.value import Value
 from gradtx.wrappers.masking import keep, merge
+
+OWN = "the optimizer's own"
+"""The label of the params that keep the optimizer's own numbers."""
+Overrides = Mapping[Any, Mapping[str, Any] | None]
+"""By path pattern, or label, the numbers that differ; None freezes."""
 
 
 def whole_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
@@ -21,12 +30,28 @@ def whole_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
     return {"": [(arguments["inner"], state)]}
 
 
-@treewise(inner_states=whole_state)
-def groups(
-    inner: GradientTransformation,
-    overrides: Mapping[str, Mapping[str, Any] | None],
-    labels: Selector | None = None,
-):
+class Groups(Treewise):
+    """What `groups` returns: it knows whose state its state is, and the numbers of each group."""
+
+    @cached_property
+    def variants(self) -> dict[Any, GradientTransformation]:
+        """The transformation of each group, by its label, and that of all others by `OWN`."""
+        return variants_of(self.arguments["inner"], self.arguments["overrides"])
+
+    def inner_states(self, state: State) -> InnerStates:
+        return {"": [(self.variants[OWN], state)]}
+
+    def labelled(self, state: State) -> list[Labelled]:
+        overrides = self.arguments["overrides"]
+        return [
+            Labelled(label, variant, state, frozenset(overrides[label]))
+            for label, variant in self.variants.items()
+            if label is not OWN
+        ]
+
+
+@treewise(kind=Groups, others="shown")
+def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector | None = None):
     """Change some of an optimizer's numbers for some of the params, or freeze them.
 
     One transformation runs, with one state in the params' structure and no masked copies. Stages that
@@ -36,7 +61,9 @@ def groups(
         inner: the optimizer.
         overrides: for each path pattern the numbers that differ, ``{r".*bias": {"weight_decay": 0.0}}``,
             or None to freeze: such params get updates of 0 and have no state. The first pattern that
-            matches decides; params that none matches keep the optimizer's own numbers.
+            matches decides; params that none matches keep the optimizer's own numbers. A function of
+            ``(path, leaf)`` may stand for a pattern. A number beside a schedule is constant; if a group
+            has a schedule for a number, the state counts updates, as if the optimizer had one there too.
         labels: instead of patterns, the key in `overrides` for each param: a function of ``(path, leaf)``
             or of the whole params, a tree, or ``{pattern: key}``. A param with another label keeps the
             optimizer's own numbers.
@@ -44,8 +71,7 @@ def groups(
     Raises:
         TypeError: for overrides that are no dicts of numbers.
         ValueError: for a number that no stage has or several have, for one of a stage that looks across
-            tensors, for an override that changes the state, and, at `init`, for a pattern that matches
-            no path.
+            tensors, and, at `init`, for a pattern that matches no path.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -58,36 +84,57 @@ def groups(
         {'embedding': {'table': MaskedNode()}, 'out': {'bias': Array([0., 0.], dtype=float32)}}
     """
     _check_overrides(overrides)
-    live_overrides = {key: changes for key, changes in overrides.items() if changes is not None}
-    keys = list(live_overrides)
-    variants = [inner, *(overridden(inner, key, changes) for key, changes in live_overrides.items())]
-    plan = Plan(*(variant.stages for variant in variants))
+    variants = variants_of(inner, overrides)
+    keys, own = list(variants), variants[OWN]
+    plan = Plan(*(variant.stages for variant in variants.values()))
     selector = {key: key for key in overrides} if labels is None else labels
 
     def resolve(tree):
-        chosen = select("groups", "overrides" if labels is None else "labels", selector, tree, default=None)
-        return chosen, [overrides.get(key, _OWN) is not None for key in chosen]
-
-    def init(params):
-        _, live = resolve(params)
-        return inner.init(keep(live, params))
-
-    def update(updates, state, params=None, **extra):
-        chosen, live = resolve(updates)
+        """Which params are not frozen, and for each of these the index of its variant."""
+        chosen = select("groups", "overrides" if labels is None else "labels", selector, tree, default=OWN)
+        live = [overrides.get(label, {}) is not None for label in chosen]
         which = [
-            keys.index(key) + 1 if key in keys else 0
-            for key, alive in zip(chosen, live, strict=True)
+            keys.index(label) if label in variants else 0
+            for label, alive in zip(chosen, live, strict=True)
             if alive
         ]
+        return Labels.of_leaves(live, tree), which
+
+    def init(params):
+        live, which = resolve(params)
+        return begin(list(variants.values()), which, keep(live, params))
+
+    def update(updates, state, params=None, **extra):
+        live, which = resolve(outlined(updates, params))
         within = None if params is None else keep(live, params)
-        new, state = run_plan(inner, plan, keep(live, updates), state, within, extra, which=which)
-        still = map_labelled(lambda _, g: g if g is None else jnp.zeros_like(g), chosen, updates)
+        new, state = run_plan(own, plan, keep(live, updates), state, within, extra, which=which)
+        still = live.map(lambda _, g: g if g is None else zero_like(g), updates)
         return merge(live, new, still), state
 
     return init, update
 
 
-_OWN: Mapping[str, Any] = {}
+def variants_of(inner: GradientTransformation, overrides: Overrides) -> dict[Any, GradientTransformation]:
+    """The transformation with the numbers of each group by its label; first, as `OWN`, with its own.
+
+    All have a schedule where one of them has, so that one state is the state of each.
+    """
+    live = {label: changes for label, changes in overrides.items() if changes is not None}
+    made = {OWN: inner} | {label: overridden(inner, label, changes) for label, changes in live.items()}
+    changed = {name for changes in live.values() for name in changes}
+    scheduled = {
+        name for tx in made.values() for call in _calls(tx) for name in changed & call.schedules.keys()
+    }
+    if scheduled:
+        made = {label: _changed(tx, lambda x: _as_schedules(x, scheduled)) for label, tx in made.items()}
+    for label, variant in made.items():
+        for own, other in zip(made[OWN].stages, variant.stages, strict=True):
+            if own.form != other.form:
+                raise ValueError(
+                    f"groups: {label!r}: {own.name} would have another state than {inner.name} itself has; "
+                    "give it a number of that kind too"
+                )
+    return made
 
 
 def _check_overrides(overrides: Any) -> None:
@@ -121,17 +168,11 @@ def overridden(inner: GradientTransformation, key: Any, changes: Mapping[str, An
                     f"groups: {key!r}: {name} is 0 in {value.name}, which leaves that part out; give it a "
                     f"number there, and {{{name!r}: 0}} to the params that go without"
                 )
-    variant = _changed(inner, changes)
+    variant = _changed(inner, lambda value: _numbers(value, changes))
     for own, other in zip(inner.stages, variant.stages, strict=True):
-        leafwise = isinstance(own, Leafwise)
-        if not leafwise and own != other:
+        if own != other and not isinstance(own, Leafwise):
             raise ValueError(
                 f"groups: {key!r}: {own.name} looks across all params, its numbers cannot differ by group"
-            )
-        if leafwise and own.form != other.form:
-            raise ValueError(
-                f"groups: {key!r}: {own.name} would have another state; give {inner.name} itself a schedule "
-                "there too (constant_schedule for a fixed number)"
             )
     return variant
 
@@ -145,21 +186,52 @@ def _calls(x: Any) -> Iterator[GradientTransformation]:
         yield from _calls(child)
 
 
-def _changed(x: Any, changes: Mapping[str, Any]) -> Any:
+def _changed(x: Any, change: Callable[[Value], Mapping[str, Any]]) -> Any:
+    """A transformation with the changes that a function makes to the arguments of each call in it."""
     if isinstance(x, GradientTransformation):
-        own = {name: changes[name] for name in changes.keys() & x.factory.numeric}
-        arguments = {name: _changed(child, changes) for name, child in x.arguments.items()}
-        # A 0 that would leave a part out is an array here: the groups share one structure.
-        zeros = {
-            name: np.zeros((), np.float32)
-            for name in own
-            if x.factory.is_off(name, own[name]) and x.arguments[name] is not OFF
-        }
-        return x.factory.record({**arguments, **own, **zeros})
+        arguments = {name: _changed(child, change) for name, child in x.arguments.items()}
+        return x.factory.record({**arguments, **change(x)})
     if isinstance(x, Value):
         return x
     if type(x) is dict:
-        return {name: _changed(child, changes) for name, child in x.items()}
+        return {name: _changed(child, change) for name, child in x.items()}
     if type(x) in (list, tuple):
-        return type(x)(_changed(child, changes) for child in x)
+        return type(x)(_changed(child, change) for child in x)
     return x
+
+
+def _numbers(value: Value, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    own = {name: changes[name] for name in changes.keys() & value.factory.numeric}
+    # A 0 that would leave a part out is an array here: the groups share one structure.
+    zeros = {
+        name: np.zeros((), np.float32)
+        for name in own
+        if value.factory.is_off(name, own[name]) and value.arguments[name] is not OFF
+    }
+    return {**own, **zeros}
+
+
+def _as_schedules(value: Value, names: Set[str]) -> Mapping[str, Any]:
+    own = {name: value.arguments[name] for name in names & value.factory.numeric}
+    return {
+        name: constant_schedule(x) for name, x in own.items() if not (x is None or x is OFF or callable(x))
+    }
+
+
+def begin(variants: Sequence[GradientTransformation], which: Sequence[int], params: Params) -> State:
+    """The state of variants of a transformation, each of which has some of the params.
+
+    Args:
+        variants: they differ in numbers of leafwise stages.
+        which: for each param, None included, the index of its variant.
+        params: the params.
+    """
+    beginning = Beginning.of(params)
+    return variants[0].pack(
+        iter(
+            stages[0].start_each(stages, which, beginning)
+            if isinstance(stages[0], Leafwise)
+            else stages[0].start(beginning)
+            for stages in zip(*(variant.stages for variant in variants), strict=True)
+        )
+    )

@@ -1,19 +1,20 @@
 """Injected hyperparameters: numbers kept in the state."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from gradtx.arrays.numerics import at_least_float32, safe_increment
 from gradtx.arrays.types import Array, Scalar, State
-from gradtx.core.recipe import recipe
+from gradtx.core.recipe import Recipe
 from gradtx.core.transformation import GradientTransformation, InnerStates
 from gradtx.core.treewise import treewise
 from gradtx.schedules.stateful import StatefulSchedule, WrappedSchedule
+from gradtx.values.argument import KEYWORDS
 from gradtx.values.domains import DType
-from gradtx.values.factory import Factory, factory_of
+from gradtx.values.factory import Factory, factory_of, register
 
 
 class InjectStatefulHyperparamsState(NamedTuple):
@@ -31,6 +32,18 @@ class InjectStatefulHyperparamsState(NamedTuple):
     inner_state: State
 
 
+class InjectHyperparamsState(NamedTuple):
+    """What Optax kept numbers in before 0.1.9, for states that were written then.
+
+    count: int32 scalar, updates so far; hyperparams: each number by name; inner_state: the state of the
+    wrapped transformation.
+    """
+
+    count: Array
+    hyperparams: dict[str, Array]
+    inner_state: State
+
+
 def _with_state(schedule: Callable[..., Any]) -> StatefulSchedule:
     return schedule if isinstance(schedule, StatefulSchedule) else WrappedSchedule(schedule)
 
@@ -44,7 +57,12 @@ def _with_numbers_of(arguments: Mapping[str, Any], state: State) -> InnerStates:
     return {"inner_state": [(arguments["inner_factory"].replace(**state.hyperparams), state.inner_state)]}
 
 
-@treewise(state=InjectStatefulHyperparamsState, name="inject_hyperparams", inner_states=_with_numbers_of)
+@treewise(
+    state=InjectStatefulHyperparamsState,
+    name="inject_hyperparams",
+    inner_states=_with_numbers_of,
+    others="shown",
+)
 def _injected(
     inner_factory: GradientTransformation,
     static_args: tuple[str, ...],
@@ -60,11 +78,15 @@ def _injected(
         if name not in static_args and name not in schedules and number is not None
     }
 
-    def in_state(number: Any) -> Array:
+    def in_state(number: Any, like: Any = 0) -> Array:
         # At least float32: a b2 of 0.999 would become 1 in bfloat16.
-        dtype = jnp.result_type(number)
+        dtype = jnp.result_type(number, like)
         wanted = hyperparam_dtype or at_least_float32(dtype)
         return jnp.asarray(number, dtype=wanted if jnp.issubdtype(dtype, jnp.inexact) else dtype)
+
+    def kept(state: InjectStatefulHyperparamsState) -> dict[str, Array]:
+        # Whoever sets one may do so with a Python number, which is then as one that it began with.
+        return {name: in_state(number, fixed.get(name, 0)) for name, number in state.hyperparams.items()}
 
     def init(params):
         states = {name: schedule.init() for name, schedule in stateful.items()}
@@ -76,7 +98,7 @@ def _injected(
     def update(updates, state, params=None, **extra):
         states = state.hyperparams_states
         scheduled = {name: in_state(schedule(states[name], **extra)) for name, schedule in stateful.items()}
-        numbers = {**state.hyperparams, **scheduled}
+        numbers = {**kept(state), **scheduled}
         updates, inner_state = inner.replace(**numbers).update(updates, state.inner_state, params, **extra)
         return updates, InjectStatefulHyperparamsState(
             safe_increment(state.count),
@@ -100,9 +122,10 @@ def inject_hyperparams(
     (`hyperparams`). It is for numbers that are set from outside, and for states that Optax wrote.
 
     Args:
-        inner_factory: a factory such as ``adamw``, or any function that returns a transformation; or a
-            transformation itself.
-        static_args: names of arguments that stay out of the state.
+        inner_factory: a factory such as ``adamw``, or any function or callable object that returns a
+            transformation, also a `functools.partial` of one; or a transformation itself.
+        static_args: names of arguments that stay out of the state, and are not taken for schedules where
+            they are functions, such as masks.
         hyperparam_dtype: dtype of the numbers in the state. Default: float32, or float64 with x64.
         schedules: schedules of numbers by name, functions of the count or a `StatefulSchedule`. Those
             that the factory is called with come here too.
@@ -113,7 +136,8 @@ def inject_hyperparams(
         that are not scheduled can be replaced.
 
     Raises:
-        TypeError: for what is neither a transformation nor a function with a name.
+        TypeError: for what is neither a transformation nor a function.
+        ValueError: for static_args that are no arguments.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -125,23 +149,48 @@ def inject_hyperparams(
     """
     names = (static_args,) if isinstance(static_args, str) else tuple(static_args)
     if isinstance(inner_factory, GradientTransformation):
-        own = inner_factory.schedules
+        _check_static(names, inner_factory.factory)
+        own = {name: x for name, x in inner_factory.schedules.items() if name not in names}
         return _injected(inner_factory, names, hyperparam_dtype, {**own, **(schedules or {})})
-    if not (callable(inner_factory) and hasattr(inner_factory, "__qualname__")):
+    if not callable(inner_factory):
         raise TypeError(
-            "inject_hyperparams: inner_factory must be a transformation, or a function with a name that "
-            f"returns one, got {type(inner_factory).__name__}: {inner_factory!r}"
+            "inject_hyperparams: inner_factory must be a transformation, or a function that returns one, "
+            f"got {type(inner_factory).__name__}: {inner_factory!r}"
         )
-    recorded = isinstance(getattr(inner_factory, "factory", None), Factory)
-    factory = factory_of(inner_factory if recorded else recipe(inner_factory))
+    given = inner_factory if isinstance(inner_factory, partial) else partial(inner_factory)
+    recorded = isinstance(getattr(given.func, "factory", None), Factory)
+    factory = factory_of(given.func) if recorded else _factory_of_plain(given.func)
+    _check_static(names, factory)
+    # As in the signature of a partial, what is bound by its place is no argument any more.
+    names += tuple(factory.signature.bind_partial(*given.args).arguments)
 
     @wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> GradientTransformation:
-        arguments = factory.signature.bind(*args, **kwargs).arguments
-        own = {name: x for name, x in arguments.items() if name in factory.numeric and callable(x)}
+        arguments = factory.signature.bind(*given.args, *args, **{**given.keywords, **kwargs}).arguments
+        own = {
+            name: x
+            for name, x in arguments.items()
+            if name in factory.numeric and name not in names and callable(x)
+        }
         # A plain function may compute with its numbers, so it is called with the first of each schedule.
         first = {} if recorded else {name: _first(schedule) for name, schedule in own.items()}
-        inner = factory(**{**arguments, **first})
-        return _injected(inner, names, hyperparam_dtype, own)
+        places, named = factory.by_position({**arguments, **first})
+        return _injected(factory(*places, **named), names, hyperparam_dtype, {**own, **(schedules or {})})
 
     return injected
+
+
+def _factory_of_plain(function: Callable[..., Any]) -> Factory:
+    # An object's own method has a name, which the object has not.
+    body = function if hasattr(function, "__qualname__") else function.__call__
+    return factory_of(register(body, Recipe, decorator="recipe"))
+
+
+def _check_static(names: tuple[str, ...], factory: Any) -> None:
+    known = factory.parameters
+    unknown = [name for name in names if name not in known]
+    if unknown and not any(p.kind is KEYWORDS for p in known.values()):
+        raise ValueError(
+            f"inject_hyperparams: static_args: {factory.name} has no argument {unknown[0]!r}; "
+            f"its arguments are: {', '.join(known)}"
+        )

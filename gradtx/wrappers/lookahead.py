@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import at_least_float32, cast
 from gradtx.arrays.trees import select_tree
-from gradtx.arrays.types import Array, Params, State
+from gradtx.arrays.types import Array, Params, State, Updates
+from gradtx.core.layout import ScheduledState
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
-from gradtx.core.treewise import treewise
+from gradtx.core.treewise import Treewise, treewise
 from gradtx.step import apply_updates
 from gradtx.values.domains import Interval, ScalarOrSchedule
 
@@ -34,11 +35,45 @@ class LookaheadState(NamedTuple):
         return self.slow_params
 
 
+class LookaheadParams(NamedTuple):
+    """A pair of params as Optax trains it: the fast ones, for gradients, and the slow ones."""
+
+    fast: Params
+    slow: Params
+
+    @classmethod
+    def init_synced(cls, params: Params) -> "LookaheadParams":
+        """The pair at the start, where both are one."""
+        return cls(params, params)
+
+
+class Lookahead(Treewise):
+    """What `lookahead` returns. Its params may be `LookaheadParams`; updates are then such a pair too."""
+
+    def init(self, params: Params) -> State:
+        return super().init(params.fast if _is_pair(params) else params)
+
+    def update(
+        self, updates: Updates, state: State, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, State]:
+        if not _is_pair(params):
+            return super().update(updates, state, params, **extra)
+        pair: Any = params
+        fast, state = super().update(updates, state, pair.fast, **extra)
+        kept = (state.inner_state if isinstance(state, ScheduledState) else state).slow_params
+        slow = jax.tree.map(lambda new, old: (new - old).astype(old.dtype), kept, pair.slow)
+        return type(pair)(fast, slow), state
+
+
+def _is_pair(params: Any) -> bool:
+    return getattr(params, "_fields", None) == LookaheadParams._fields  # Optax's too
+
+
 def _fast_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
     return {"fast_state": [(arguments["fast_optimizer"], state.fast_state)]}
 
 
-@treewise(state=LookaheadState, inner_states=_fast_state)
+@treewise(state=LookaheadState, kind=Lookahead, inner_states=_fast_state)
 def lookahead(
     fast_optimizer: GradientTransformation,
     sync_period: Annotated[ScalarOrSchedule, Interval("[1, inf]")],
@@ -51,7 +86,9 @@ def lookahead(
     the fast params move. The params that are trained are the fast ones; evaluate with the slow ones,
     which the state keeps: ``evaluation_params(state, params)``.
 
-    The updates must be applied as they are: what changes them afterwards parts the two.
+    The updates must be applied as they are: what changes them afterwards parts the two. As in Optax, the
+    params may be the pair of both, `LookaheadParams`, where lookahead stands alone: gradients are those of
+    the fast ones, and updates a pair.
 
     Args:
         fast_optimizer: the optimizer.

@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 import jax
 
 from gradtx.arrays import errors
-from gradtx.arrays.select import map_labelled, select, select_mask
+from gradtx.arrays.outline import outlined
+from gradtx.arrays.select import Labels, labels_of, mask_of
 from gradtx.arrays.types import Selector, State, TransformUpdateFn
-from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
-from gradtx.core.treewise import treewise
+from gradtx.core.transformation import GradientTransformation, InnerStates, Labelled, check_transformation
+from gradtx.core.treewise import Treewise, treewise
 
 
 class MaskedNode(NamedTuple):
@@ -22,19 +23,21 @@ class MaskedState(NamedTuple):
     inner_state: State
 
 
-def keep(labels: list[Any], tree: Any) -> Any:
-    """The tree with MaskedNode where a label is false."""
-    return map_labelled(lambda label, leaf: leaf if label else MaskedNode(), labels, tree)
+def keep(mask: Labels, tree: Any) -> Any:
+    """The tree with MaskedNode in place of each subtree whose label is false; a None without label stays."""
+
+    def kept(label: Any, part: Any) -> Any:
+        return part if label or (label is None and part is None) else MaskedNode()
+
+    return mask.map(kept, tree)
 
 
-def merge(labels: list[Any], inside: Any, outside: Any) -> Any:
-    """The tree with the leaves of `inside` where a label is true, else those of `outside`."""
-    leaves, treedef = jax.tree.flatten(outside, is_leaf=errors.is_none)
-    within = treedef.flatten_up_to(inside)
-    return treedef.unflatten([a if label else b for label, a, b in zip(labels, within, leaves, strict=True)])
+def merge(mask: Labels, inside: Any, outside: Any) -> Any:
+    """The tree with the subtrees of `inside` where a label is true, else those of `outside`."""
+    return mask.map(lambda label, a, b: a if label else b, inside, outside)
 
 
-def masked_update(inner: GradientTransformation, labels: list[Any], mask_extra: bool) -> TransformUpdateFn:
+def masked_update(inner: GradientTransformation, labels: Labels, mask_extra: bool) -> TransformUpdateFn:
     """The `update` of a transformation on the leaves whose label is true; its state is a `MaskedState`."""
 
     def update(updates, state, params=None, **extra):
@@ -49,7 +52,7 @@ def masked_update(inner: GradientTransformation, labels: list[Any], mask_extra: 
     return update
 
 
-@treewise(state=MaskedState)
+@treewise(state=MaskedState, others="shown")
 def masked(inner: GradientTransformation, mask: Selector, *, mask_compatible_extra_args: bool = False):
     """Apply a transformation to some of the params; the updates of the others pass unchanged.
 
@@ -66,10 +69,10 @@ def masked(inner: GradientTransformation, mask: Selector, *, mask_compatible_ext
     """
 
     def init(params):
-        return MaskedState(inner.init(keep(select_mask("masked", "mask", mask, params), params)))
+        return MaskedState(inner.init(keep(mask_of("masked", "mask", mask, params), params)))
 
     def update(updates, state, params=None, **extra):
-        labels = select_mask("masked", "mask", mask, updates if params is None else params)
+        labels = mask_of("masked", "mask", mask, outlined(updates, params))
         return masked_update(inner, labels, mask_compatible_extra_args)(updates, state, params, **extra)
 
     return init, update
@@ -90,7 +93,16 @@ def _states_by_label(arguments: Mapping[str, Any], state: State) -> InnerStates:
     }
 
 
-@treewise(state=PartitionState, inner_states=_states_by_label)
+class Partition(Treewise):
+    """What `partition` returns: it knows what each label is given to."""
+
+    def labelled(self, state: State) -> list[Labelled]:
+        transforms = self.arguments["transforms"]
+        by_label = state.inner_states
+        return [Labelled(key, transforms[key], by_label[key].inner_state, None) for key in transforms]
+
+
+@treewise(state=PartitionState, inner_states=_states_by_label, kind=Partition, others="shown")
 def partition(
     transforms: Mapping[Hashable, GradientTransformation],
     param_labels: Selector,
@@ -129,14 +141,23 @@ def partition(
         check_transformation("partition", f"transforms[{label!r}]", one)
 
     def members(tree):
-        labels = select("partition", "param_labels", param_labels, tree)
-        unknown = {repr(label) for label in labels if label not in transforms}
+        labels = labels_of("partition", "param_labels", param_labels, tree)
+        leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
+        found = [one for one, leaf in zip(labels.by_leaf(tree), leaves, strict=True) if leaf is not None]
+        unknown = {repr(label) for label in found if label not in transforms}
         if unknown:
             known = ", ".join(repr(label) for label in transforms)
             raise ValueError(
                 f"partition: no transformation for the label {', '.join(sorted(unknown))}; there are: {known}"
             )
-        return {label: [one == label for one in labels] for label in transforms}
+
+        def mask(label):
+            none = None not in transforms  # so that it is no label
+            return Labels(
+                [None if one is None and none else one == label for one in labels.each], labels.treedef
+            )
+
+        return {label: mask(label) for label in transforms}
 
     def init(params):
         return PartitionState(
@@ -148,7 +169,7 @@ def partition(
 
     def update(updates, state, params=None, **extra):
         states, out = {}, updates
-        for label, chosen in members(updates if params is None else params).items():
+        for label, chosen in members(outlined(updates, params)).items():
             part = masked_update(transforms[label], chosen, mask_compatible_extra_args)
             new, states[label] = part(updates, state.inner_states[label], params, **extra)
             out = merge(chosen, new, out)

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.arrays.select import path_string
+from gradtx.arrays.errors import is_sparse
+from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Params, State
 from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._lbfgs import from_torch_state, lbfgs
@@ -310,9 +311,8 @@ def load_torch_state_dict(
     one: dict[str, Any] = {"params": [i for group in saved for i in group["params"]]}
     if all("param_names" in group for group in saved):
         one["param_names"] = [name for group in saved for name in group["param_names"]]
-    named, _ = jax.tree_util.tree_flatten_with_path(params)
-    paths = [path_string(path) for path, _ in named]
-    ours: dict[str, Any] = {"params": [leaf for _, leaf in named]}
+    paths = leaf_paths(params, is_leaf=is_sparse)
+    ours: dict[str, Any] = {"params": jax.tree.leaves(params, is_leaf=is_sparse)}
     if not is_plain_list(params):
         ours["param_names"] = paths
     reader = Reader(tx.name, {"state": state_dict["state"], "param_groups": [one]}, [ours], order, axes)

@@ -58,7 +58,7 @@ class Progress(NamedTuple):
     done: Array
 
 
-@treewise(state=LBFGSState)
+@treewise(state=LBFGSState, others="refused")
 def lbfgs(
     lr: LearningRate = 1,
     max_iter: Static[int] = 20,

@@ -73,8 +73,10 @@ class Optimizer:
             - as in PyTorch: a list or iterator of arrays or of ``(name, array)`` pairs, or a list of
               groups, dicts with ``params`` (any of these) and the options that differ.
         defaults: the options of groups that do not have their own.
-        groups: groups by path pattern, ``{r".*bias": {"weight_decay": 0.0}}``; the first pattern that
-            matches a param decides, and params that none matches form the last group.
+        groups: groups by path pattern, ``{r".*bias": {"weight_decay": 0.0}}``, or by a function of ``(path,
+            leaf)`` in the place of a pattern; None in the place of the options freezes, as if there were no
+            gradients. The first that matches a param decides, and params that none matches form the last
+            group.
 
     Attributes:
         param_groups: a list of dicts: ``params``, the arrays, and every option. Edit the options between
@@ -107,6 +109,7 @@ class Optimizer:
         self.param_groups: list[dict[str, Any]] = []
         self._trees: list[Tree] = []
         self._running: list[Running] = []
+        self._frozen: set[int] = set()  # which groups take no steps
         self._memory = Memory()
         self._given: list[Any] = []  # the user's own arrays, while the constructor looks at them
         self._step_count = 0
@@ -183,6 +186,9 @@ class Optimizer:
         parts = _params.by_pattern(_params.tree_of(params), groups) if groups else whole
         added, places = [], {}
         for changes, members in parts:
+            if changes is None:
+                self._frozen.add(len(self.param_groups) + len(added))
+                changes = {}
             unknown = changes.keys() - self.defaults.keys()
             if unknown:
                 raise ValueError(f"{self.name}: groups: unknown options {sorted(unknown)}")
@@ -284,6 +290,7 @@ class Optimizer:
 
     def _run(self, rows: list[Named], **extra: Any) -> None:
         """One compiled step with the gradients of each group."""
+        rows = [Named(dict.fromkeys(row)) if g in self._frozen else row for g, row in enumerate(rows)]
         self._refresh()
         params = list(map(named, self.param_groups))
         step, numbers = STEPS([running.tx for running in self._running], memory=self._memory)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_sparse
-from gradtx.arrays.select import path_string, select
+from gradtx.arrays.select import leaf_paths, select
 
 
 class Place(NamedTuple):
@@ -138,10 +138,9 @@ class Entry(NamedTuple):
 def entry(params: Any) -> Entry:
     """The leaves and names of a tree of params, and its structure."""
     tree = tree_of(params)
-    named, treedef = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_sparse)
-    leaves = [leaf for _, leaf in named]
+    leaves, treedef = jax.tree.flatten(tree, is_leaf=is_sparse)
     if not is_plain_list(tree):
-        return Entry(leaves, [path_string(path) for path, _ in named], treedef)
+        return Entry(leaves, leaf_paths(tree, is_leaf=is_sparse), treedef)
     if len({id(leaf) for leaf in leaves}) < len(leaves):
         warnings.warn(
             "optimizer contains a parameter group with duplicate parameters; in future, this will cause "
@@ -165,9 +164,9 @@ def check_optimisable(name: str, path: str, leaf: Any) -> None:
 
 
 def by_pattern(
-    tree: Any, overrides: Mapping[str, Mapping[str, Any]]
-) -> list[tuple[Mapping[str, Any], list[int]]]:
-    """The groups that path patterns make of a tree: their options, and which leaves are in each.
+    tree: Any, overrides: Mapping[Any, Mapping[str, Any] | None]
+) -> list[tuple[Mapping[str, Any] | None, list[int]]]:
+    """The groups that path patterns make of a tree: options, None where frozen; and which leaves are in each.
 
     The groups come in the order of the patterns, and what none matches is the last.
     """
