@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 import gradtx
 from gradtx.values.programs import STRUCTURES, Programs
@@ -158,6 +159,62 @@ def test_what_an_objective_holds_is_freed_with_it() -> None:
         del problem, average
     gc.collect()
     assert sum(ref() is not None for ref in alive) == 0
+
+
+class Data(Trainer):
+    """What a closure holds: a loss is often a method."""
+
+    def __init__(self) -> None:
+        self.x = jnp.ones(3)
+
+    def loss(self, params: Any) -> Any:
+        w = params.kernel[...] if isinstance(params, nnx.Module) else params["w"]
+        return jnp.sum((w - self.rate * self.x) ** 2)
+
+
+def squared(x: Any, params: Any) -> Any:
+    w = params.kernel[...] if isinstance(params, nnx.Module) else params["w"]
+    return jnp.sum((w - x) ** 2)
+
+
+@pytest.mark.parametrize("name", ["SGD", "LBFGS"])
+@pytest.mark.parametrize("of_module", [False, True])
+def test_what_closures_and_optimizers_hold_is_freed_with_them(name: str, of_module: bool) -> None:
+    alive = []
+    for _ in range(2):
+        data = Data()
+        model = nnx.Linear(3, 3, rngs=nnx.Rngs(0)) if of_module else {"w": jnp.ones(3)}
+        optimizer = getattr(gradtx.torch.optim, name)(model, lr=0.1)
+        optimizer.step(lambda params, data=data: data.loss(params))
+        optimizer.step(data.loss)
+        with Compilations() as again:
+            optimizer.step(data.loss)
+        assert again.count == 0
+        optimizer.step(jax.tree_util.Partial(squared, data.x))
+        alive += [weakref.ref(x) for x in (data, data.x, optimizer, *([model] if of_module else []))]
+        del data, model, optimizer
+    gc.collect()
+    assert [ref() for ref in alive] == [None] * len(alive)
+
+
+def test_what_a_model_holds_is_freed_after_its_statistics_are_taken() -> None:
+    class Net(nnx.Module):
+        def __init__(self, trainer: Trainer) -> None:
+            self.trainer, self.norm = trainer, nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+
+        def __call__(self, x: Any) -> Any:
+            return self.norm(x)
+
+    trainer = Trainer()
+    model, alive = Net(trainer), [weakref.ref(trainer)]
+    for _ in range(2):
+        with Compilations() as compilations:
+            gradtx.torch.optim.swa_utils.update_bn([jnp.ones((2, 3))], model)
+    assert compilations.count == 0
+    alive.append(weakref.ref(model))
+    del model, trainer
+    gc.collect()
+    assert [ref() for ref in alive] == [None, None]
 
 
 def test_a_rebuilt_optimizer_with_a_function_of_a_module_compiles_nothing() -> None:

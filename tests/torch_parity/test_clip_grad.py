@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
+from jax.sharding import PartitionSpec as P
 
 import gradtx
 from gradtx.torch.nn import utils
@@ -168,3 +170,39 @@ def test_under_jit_the_norm_cannot_be_looked_at() -> None:
 def test_a_negative_bound_is_refused(factory) -> None:
     with pytest.raises(ValueError, match=r"must lie in \[0, inf\], got -1"):
         factory(-1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("clip_grad_norm_", (1.0,)),
+        ("clip_grad_value_", (1.0,)),
+        ("clip_grads_with_norm_", (1.0, 2.0)),
+        ("get_total_norm", ()),
+    ],
+)
+def test_a_module_is_refused(name: str, arguments: tuple[float, ...]) -> None:
+    """It would be a copy of its weights that is clipped."""
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    with pytest.raises(
+        TypeError, match=rf"{name} takes gradients, and a module has none here: write .*{name}\(grads"
+    ):
+        getattr(utils, name)(model, *arguments)
+    grads = nnx.grad(lambda model: model(jnp.ones((1, 2))).sum())(model)
+    getattr(utils, name)(grads, *arguments)
+
+
+@pytest.mark.parametrize("norm_type", [2.0, 1, 3.0, 0, INF, -INF])
+def test_over_shards_the_norm_is_of_the_whole(norm_type: float, x64) -> None:
+    """Of a tensor that is cut over two devices, and of one that both have."""
+    grads = {"cut": jnp.array([0.0, 0.0, 3.0, -4.0]), "whole": jnp.array([1.0, 2.0])}
+    specs = {"cut": P("data"), "whole": P()}
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:2])
+
+    def clipped(grads: Any) -> Any:
+        with gradtx.over_shards("data"):
+            return utils.clip_grad_norm_(grads, 0.7, norm_type)
+
+    found = jax.jit(jax.shard_map(clipped, mesh=mesh, in_specs=(specs,), out_specs=(specs, P())))(grads)
+    exact = utils.clip_grad_norm_(grads, 0.7, norm_type)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-14), found, exact)

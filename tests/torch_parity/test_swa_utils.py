@@ -177,6 +177,41 @@ def test_an_average_goes_on_after_it_was_saved(make) -> None:
         np.testing.assert_array_equal(x, y, err_msg=name)
 
 
+def test_weights_of_an_average_may_be_put_into_the_model_and_back() -> None:
+    """As one evaluates an average in the place of the weights: nobody's memory is reused under them."""
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    average = swa_utils.AveragedModel(model, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(0.5))
+    average.update_parameters(model)
+    nnx.update(model, nnx.state(average.module))
+    mine = jnp.zeros((3, 2))
+    average.module.bias[...] = jnp.full(2, 4.0)
+    average.module.kernel[...] = mine
+    for _ in range(2):
+        average.update_parameters(model)
+    kernel = np.array(model.kernel[...])
+    np.testing.assert_array_equal(mine, 0)
+    np.testing.assert_allclose(average.module.kernel[...], 0.75 * kernel, rtol=1e-6)
+    np.testing.assert_allclose(average.module.bias[...], 1.0)
+    tree = {"w": jnp.ones(2)}
+    average = swa_utils.AveragedModel(tree)
+    average.module = tree
+    average.update_parameters(tree)
+    average.update_parameters({"w": average.module["w"]})
+    np.testing.assert_array_equal(tree["w"], 1)
+
+
+def test_an_average_is_set_to_train_and_to_eval() -> None:
+    average = swa_utils.AveragedModel(Net(0))
+    assert average.eval() is average
+    norm, dropout = average.module.norm, average.module.dropout
+    assert norm.use_running_average and dropout.deterministic
+    assert average.train() is average and not norm.use_running_average and not dropout.deterministic
+    average.train(False)
+    assert norm.use_running_average and average(jnp.ones((4, 3))).shape == (4, 2)
+    tree = swa_utils.AveragedModel({"w": jnp.ones(2)})
+    assert tree.eval() is tree
+
+
 BATCHES = [RNG.normal(size=(8, 3)).astype(np.float32) * (i + 1) for i in range(3)]
 SHORTER = [*BATCHES, RNG.normal(size=(4, 3)).astype(np.float32)]
 
@@ -307,3 +342,11 @@ def test_errors_name_the_path() -> None:
     in_place = swa_utils.AveragedModel({"w": jnp.ones(2)}, multi_avg_fn=lambda averaged, current, n: None)
     with pytest.raises(TypeError, match="multi_avg_fn must return the list of new averages"):
         in_place.update_parameters({"w": jnp.ones(2)})
+
+
+def test_paths_that_print_alike_are_saved_apart() -> None:
+    average = swa_utils.AveragedModel({"a": {"b": jnp.ones(1)}, "a.b": jnp.zeros(1), "c": [jnp.ones(2)]})
+    saved = average.state_dict()
+    assert list(saved) == ["n_averaged", "module.['a']['b']", "module.['a.b']", "module.c.0"]
+    average.load_state_dict({**saved, "module.['a.b']": jnp.full(1, 5.0)})
+    assert (average.module["a"]["b"], average.module["a.b"]) == (1, 5)

@@ -1,8 +1,10 @@
 """Checkpoints of PyTorch, in and out: `torch.optim`'s state dicts for optimizers and transformations."""
 
 import importlib
+import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from gradtx.arrays.types import Params, State
 from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._lbfgs import from_torch_state, lbfgs
 from gradtx.torch.optim._params import is_plain_list
-from gradtx.torch.optim._slots import Row, from_rows, to_numpy
+from gradtx.torch.optim._slots import ParamState, from_rows, to_numpy
 from gradtx.values.factory import factory_of
 
 StateDict = Mapping[str, Any]
@@ -65,9 +67,12 @@ class Reader:
         if strays := sorted(set(state_dict["state"]) - set(ids), key=str):
             raise ValueError(f"{name}: loaded state dict has state of params in no group: {strays}")
         layouts = matched(axes, [path for group in groups for path in group.get("param_names", ())])
+        by_name = isinstance(order, Mapping)  # PyTorch's names say which group they are of
+        paths_of_groups = [group.get("param_names", ()) for group in groups]
+        orders = [order] * len(groups) if by_name else order_of_groups(order, paths_of_groups)
         self.options, self.rows, self.places = [], [], []
-        for theirs, ours in zip(saved, groups, strict=True):
-            positions = self._positions(theirs, ours, order)
+        for theirs, ours, own_order in zip(saved, groups, orders, strict=True):
+            positions = self._positions(theirs, ours, own_order)
             rows = [state_dict["state"].get(theirs["params"][i]) or {} for i in positions]
             paths = ours.get("param_names", [None] * len(rows))
             turns = [layouts.get(path) for path in paths]
@@ -88,7 +93,7 @@ class Reader:
                 )
             theirs_here = [order.get(name, name) for name in names]
         elif order is not None:
-            theirs_here = [path for path in order if path in paths]
+            theirs_here = list(order)
         elif names is not None:
             theirs_here = [name.replace(".", "/") for name in names]
         else:
@@ -97,12 +102,34 @@ class Reader:
                 f"order alone: give order=[...], these paths in PyTorch's order: {', '.join(paths)}"
             )
         missing, unexpected = sorted(set(paths) - set(theirs_here)), sorted(set(theirs_here) - set(paths))
+        if repeated := [path for path, times in Counter(theirs_here).items() if times > 1]:
+            raise ValueError(
+                f"{self.name}: {repeated[0]} is in the order of the loaded dict several times; order must "
+                "say which param is which"
+            )
         if missing or unexpected:
             raise ValueError(
                 f"{self.name}: the loaded state dict has other params; missing: {missing}, unexpected: "
                 f"{unexpected}; order={{PyTorch's name: path}} says which is which"
             )
         return [theirs_here.index(path) for path in paths]
+
+
+def order_of_groups(order: Order, groups: Sequence[Sequence[str]]) -> list[Order]:
+    """The order of the params of each group, by their paths.
+
+    A path of one group alone says where it belongs; if groups share paths, the order is group by group.
+    """
+    if order is None:
+        return [None] * len(groups)
+    pairs = list(order.items()) if isinstance(order, Mapping) else [(path, path) for path in order]
+    every = [path for group in groups for path in group]
+    if len(set(every)) == len(every):
+        parts = [[pair for pair in pairs if pair[1] in set(group)] for group in groups]
+    else:
+        ends = list(itertools.accumulate(map(len, groups), initial=0))
+        parts = [pairs[start:end] for start, end in itertools.pairwise(ends)]
+    return [dict(part) if isinstance(order, Mapping) else [path for _, path in part] for part in parts]
 
 
 def param_groups(name: str, state_dict: StateDict) -> Sequence[Mapping[str, Any]]:
@@ -142,7 +169,7 @@ def matched(axes: Axes, paths: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return {path: tuple(axes[pattern]) for path, pattern in found.items() if pattern is not None}
 
 
-def turned(row: Row, axes: tuple[int, ...] | None) -> Row:
+def turned(row: ParamState, axes: tuple[int, ...] | None) -> ParamState:
     """The slots of a param whose axes are turned; those without its axes stay.
 
     The mean squares of Adafactor are over the last axis (rows) or the one before (columns): where these
@@ -157,7 +184,7 @@ def turned(row: Row, axes: tuple[int, ...] | None) -> Row:
     return {exchange.get(key, key): _turned(x, axes) for key, x in row.items()}
 
 
-def turned_back(row: Row, axes: tuple[int, ...] | None) -> Row:
+def turned_back(row: ParamState, axes: tuple[int, ...] | None) -> ParamState:
     """The slots as they were before `turned`."""
     return turned(row, None if axes is None else tuple(int(k) for k in np.argsort(axes)))
 
@@ -207,7 +234,7 @@ def read_state(
     return tx.pack(iter(parts))
 
 
-def rearranged(entries: Row, places: np.ndarray) -> Row:
+def rearranged(entries: ParamState, places: np.ndarray) -> ParamState:
     """The state of L-BFGS with the numbers of its vectors at other places."""
 
     def moved(x: Any) -> Any:
@@ -244,15 +271,16 @@ def to_torch_state_dict(optimizer: Any, *, order: Order = None, axes: Axes = Non
     listed = list(order.values()) if isinstance(order, Mapping) else order
     if listed is not None and sorted(listed) != sorted(paths.values()):
         raise ValueError(f"order must have each of these paths once: {', '.join(paths.values())}")
+    orders = order_of_groups(order, [group.get("param_names", ()) for group in ours["param_groups"]])
     state, groups = {}, []
-    for group in ours["param_groups"]:
+    for group, own_order in zip(ours["param_groups"], orders, strict=True):
         ids = group["params"]
-        if listed is not None:
-            ids = sorted(ids, key=lambda i: listed.index(paths[i]))
+        if own_order is not None:
+            own = list(own_order.values()) if isinstance(own_order, Mapping) else list(own_order)
+            ids = sorted(ids, key=lambda i, own=own: own.index(paths[i]))
         new = {k: _plain(x) for k, x in group.items() if k not in ("params", "param_names")}
-        if isinstance(order, Mapping):
-            names = {path: name for name, path in order.items()}
-            new = {"param_names": [names[paths[i]] for i in ids], **new}
+        if isinstance(own_order, Mapping):
+            new = {"param_names": list(own_order), **new}
         first = sum(len(g["params"]) for g in groups)
         groups.append({**new, "params": list(range(first, first + len(ids)))})
         mine = group["params"]

@@ -1,6 +1,6 @@
 """LBFGS, the object."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.torch.optim._checkpoints import flat_places, rearranged
-from gradtx.torch.optim._closures import is_closure, on_groups
+from gradtx.torch.optim._closures import evaluation, is_closure
+from gradtx.torch.optim._holds_params import named
 from gradtx.torch.optim._lbfgs import lbfgs, to_torch_state
-from gradtx.torch.optim._optimizer import Optimizer, arguments, named
+from gradtx.torch.optim._optimizer import Optimizer, arguments
 
 
 class LBFGS(Optimizer):
@@ -53,9 +54,9 @@ class LBFGS(Optimizer):
     def _step(self, grads: Any) -> Any:
         if not is_closure(grads):
             raise TypeError("LBFGS.step needs a closure, a function of the params that returns the loss")
-        value_fn = on_groups(grads, self._trees, self._is_list)
+        self._take_in()
         zeros = [jax.tree.map(jnp.zeros_like, named(group)) for group in self.param_groups]
-        self._run(zeros, value_fn=jax.tree_util.Partial(_of_one_group, value_fn))
+        self._run(zeros, *evaluation(self.name, grads, self._trees, self._is_list))
         return self._running[0].state.orig_loss
 
     def _rows(self, i: int) -> list[dict[str, Any]]:
@@ -69,7 +70,3 @@ class LBFGS(Optimizer):
         places = flat_places(self.param_groups[i]["params"], positions, turns)
         first, *others = self._rows(i)
         return [rearranged(first, np.argsort(places)), *others]
-
-
-def _of_one_group(value_fn: Any, group: Mapping[str, Any]) -> Any:
-    return value_fn([group])

@@ -1,19 +1,21 @@
 """The stateful optimizer of PyTorch, over a tree of params."""
 
 import itertools
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays import errors
 from gradtx.arrays.numerics import owned
 from gradtx.core.transformation import GradientTransformation
+from gradtx.torch._modules import Held, nnx_of, params_of
 from gradtx.torch.optim import _params, _slots
+from gradtx.torch.optim._by_param import ByParam
 from gradtx.torch.optim._checkpoints import Axes, Order, Reader, StateDict, merged, read_state, turned_back
-from gradtx.torch.optim._closures import is_closure, on_groups, value_and_grad
+from gradtx.torch.optim._closures import evaluation, is_closure, value_and_grad, write_buffers
+from gradtx.torch.optim._holds_params import HoldsParams, Running, named
 from gradtx.torch.optim._params import Place, Tree
 from gradtx.torch.optim._program import STEPS, Named, with_lr
 from gradtx.values.factory import factory_of
@@ -43,22 +45,7 @@ class RemovableHandle:
         self._hooks.pop(self._id, None)
 
 
-@dataclass
-class Running:
-    """What runs for one group.
-
-    Attributes:
-        options: the arguments that the transformation was made with.
-        tx: the transformation.
-        state: its state; None before the first step.
-    """
-
-    options: dict[str, Any]
-    tx: GradientTransformation
-    state: Any
-
-
-class Optimizer:
+class Optimizer(HoldsParams):
     """PyTorch's stateful optimizer: it holds the params, and `step` moves them.
 
     Each class of this module is one transformation, run as one compiled, donating program; the formulas
@@ -69,7 +56,9 @@ class Optimizer:
         params: what to optimise:
 
             - a pytree of arrays, None where there is nothing to optimise;
-            - a Flax nnx module: its `nnx.Param`s, which each step updates in place;
+            - a Flax nnx module: its `nnx.Param`s, which each step updates in place. As in PyTorch the module
+              is the truth: a step goes on from what is in it, whoever put it there. Params that it gets
+              later are not moved, until `add_param_group`; those that it loses are left out;
             - as in PyTorch: a list or iterator of arrays or of ``(name, array)`` pairs, or a list of
               groups, dicts with ``params`` (any of these) and the options that differ.
         defaults: the options of groups that do not have their own.
@@ -79,8 +68,8 @@ class Optimizer:
             group.
 
     Attributes:
-        param_groups: a list of dicts: ``params``, the arrays, and every option. Edit the options between
-            steps as you like.
+        param_groups: a list of dicts: ``params``, the arrays, and every option. Edit them between steps as
+            you like; an array put in the place of a param is copied, and goes on with the state of its place.
         defaults: the options given to the constructor.
 
     Raises:
@@ -93,9 +82,6 @@ class Optimizer:
     starts_at_once = False
     """Whether the state exists before the first step."""
 
-    real_only = False
-    """Whether complex params are refused."""
-
     fixed: Mapping[str, Any] = {}
     """Options that no state dict changes."""
 
@@ -105,30 +91,24 @@ class Optimizer:
         defaults: Mapping[str, Any],
         groups: Groups = None,
     ):
+        super().__init__()
         self.defaults = dict(defaults)
-        self.param_groups: list[dict[str, Any]] = []
-        self._trees: list[Tree] = []
-        self._running: list[Running] = []
-        self._frozen: set[int] = set()  # which groups take no steps
         self._memory = Memory()
-        self._given: list[Any] = []  # the user's own arrays, while the constructor looks at them
         self._step_count = 0
         self._pre_hooks: dict[int, Any] = {}
         self._post_hooks: dict[int, Any] = {}
         self._is_list = _params.is_groups(params := _params.listed(params))
         if self._is_list:
+            if groups:
+                raise ValueError(
+                    f"{self.name}: groups: the params are a list of groups already; give one of the two"
+                )
             for group in params:
                 self.add_param_group(group)
         else:
             self._add(params, {}, groups or {})
-        self._given.clear()
         if not any(group["params"] for group in self.param_groups):
             raise ValueError("optimizer got an empty parameter list")
-
-    @property
-    def name(self) -> str:
-        """The name of the class, as errors print it."""
-        return type(self).__name__
 
     # --- params and groups --------------------------------------------------------------------------
 
@@ -139,24 +119,29 @@ class Optimizer:
         For groups, a list with the tree of each. The next step donates these buffers: take a copy of
         what you want to keep.
         """
-        trees = [tree.module or tree.assemble(self.param_groups) for tree in self._trees]
+        groups = self.param_groups
+        trees = [tree.held.module if tree.held else tree.assemble(groups) for tree in self._trees]
         return trees if self._is_list else trees[0]
 
     @params.setter
     def params(self, params: Any) -> None:
-        trees = params if self._is_list else [params]
-        rows = [list(group["params"]) for group in self.param_groups]
-        for tree, own in zip(self._trees, trees, strict=True):
-            for (g, i), new in tree.flatten(f"{self.name}.params", _params.tree_of(own)):
+        what = f"{self.name}.params"
+        if self._is_list and (not isinstance(params, list | tuple) or len(params) != len(self._trees)):
+            raise ValueError(f"{what}: the params must be a list with one tree per group")
+        rows, labels = self._present(), self._labels()
+        for tree, own in zip(self._trees, params if self._is_list else [params], strict=True):
+            for (g, i), new in tree.flatten(what, "the new params", own):
+                if new is None and tree.held is not None:
+                    continue  # the module has it no more
                 old = rows[g][i]
-                if jnp.shape(new) != old.shape:
-                    path = list(named(self.param_groups[g]))[i]
-                    raise errors.another_shape(
-                        f"{self.name}.params", path, "the new param", jnp.shape(new), "the param", old.shape
+                if new is None or jnp.shape(new) != old.shape:
+                    shape = None if new is None else jnp.shape(new)
+                    raise ValueError(
+                        f"{what}: {labels[g][i]}: the new param has shape {shape}, "
+                        f"the param has shape {old.shape}"
                     )
                 rows[g][i] = owned(new, old.dtype)
-        for group, row in zip(self.param_groups, rows, strict=True):
-            group["params"] = row
+        self._put(rows)
         for tree in self._trees:
             tree.write(self.param_groups)
 
@@ -174,21 +159,17 @@ class Optimizer:
         self._is_list = self._is_list or len(self._trees) > 1
 
     def _add(self, params: Any, options: Mapping[str, Any], groups: Mapping[str, Any]) -> None:
+        """Add what a tree of params makes: all of it, or after an error nothing."""
         new = _params.entry(params)
         self._check_unrelated(new)
         for path, param in zip(new.labels, new.given, strict=True):
-            _params.check_optimisable(self.name, path, param)
-            if self.real_only and jnp.iscomplexobj(param):
-                raise RuntimeError(f"{self.name} does not support complex parameters; {path} is complex")
-            self.check_param(path, param)
+            self._check_param(path, param)
         arrays = list(map(owned, new.given))  # the first step donates its buffers
         whole = [({}, list(range(len(arrays))))]
-        parts = _params.by_pattern(_params.tree_of(params), groups) if groups else whole
+        parts = _params.by_pattern(params_of(params), groups) if groups else whole
         added, places = [], {}
-        for changes, members in parts:
-            if changes is None:
-                self._frozen.add(len(self.param_groups) + len(added))
-                changes = {}
+        for own, members in parts:
+            changes = own or {}
             unknown = changes.keys() - self.defaults.keys()
             if unknown:
                 raise ValueError(f"{self.name}: groups: unknown options {sorted(unknown)}")
@@ -199,25 +180,16 @@ class Optimizer:
             self._check_options(group)
             places |= {i: Place(len(self.param_groups) + len(added), k) for k, i in enumerate(members)}
             added.append(group)
-        running = [self._started(group) for group in added]
-        module = params if _params.nnx_of(params) else None
-        self._trees.append(Tree(new.treedef, tuple(places[i] for i in range(len(arrays))), module))
+        running = [
+            self._started(group, frozen=own is None) for group, (own, _) in zip(added, parts, strict=True)
+        ]
+        held = Held(params) if nnx_of(params) else None
+        tree = Tree(new.treedef, tuple(places[i] for i in range(len(arrays))), held)
+        given = [weakref.ref(x) for x in new.given if not isinstance(x, float | complex)]
+        self._trees.append(tree)
         self.param_groups += added
         self._running += running
-
-    def _check_unrelated(self, new: _params.Entry) -> None:
-        if any((new.names is None) != ("param_names" not in group) for group in self.param_groups):
-            raise ValueError(
-                "all optimizer param groups should be with/without names. cannot add param group with "
-                "names to the optimizer"
-            )
-        known = [param for group in self.param_groups for param in group["params"]]
-        if set(map(id, [*known, *self._given])) & set(map(id, new.given)):
-            raise ValueError("some parameters appear in more than one parameter group")
-        self._given += new.given
-
-    def check_param(self, path: str, param: Any) -> None:
-        """Raise if this param is none that the rule is for."""
+        self._given += given
 
     def _check_options(self, group: Mapping[str, Any]) -> None:
         lr = group["lr"]
@@ -233,17 +205,22 @@ class Optimizer:
     def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a group that are arguments of the function form."""
         known = factory_of(self.transformation).signature.parameters
-        return {name: canonical(group[name]) for name in known if name in group}
+        return {name: canonical(_as_option(group[name])) for name in known if name in group}
 
-    def _started(self, group: Mapping[str, Any]) -> "Running":
+    def _started(self, group: Mapping[str, Any], frozen: bool) -> "Running":
         options = self._options(group)
         tx = self.transformation(**options)
-        return Running(options, tx, tx.init(named(group)) if self.starts_at_once else None)
+        state = tx.init(named(group)) if self.starts_at_once else None
+        return Running(options, tx, state, tuple(group["params"]), frozen)
 
     def _refresh(self) -> None:
         """Take in what was edited in the groups since the last step."""
         for group, running in zip(self.param_groups, self._running, strict=True):
             options = self._options(group)
+            if gone := running.options.keys() - options.keys():
+                raise KeyError(
+                    f"{self.name}: param_groups: a group has no {', '.join(sorted(gone))} any more"
+                )
             edited = {name for name, x in options.items() if x != running.options[name]}
             if not edited:
                 continue
@@ -280,17 +257,22 @@ class Optimizer:
     def _step(self, grads: Any) -> Any:
         if grads is None:
             raise TypeError(f"{self.name}.step needs gradients: call step(jax.grad(loss)(params))")
+        self._take_in()
         if not is_closure(grads):
             self._run(self._gradients(grads))
             return self.params
-        value_fn = on_groups(grads, self._trees, self._is_list)
-        loss, rows = value_and_grad(value_fn, list(map(named, self.param_groups)))
-        self._run(rows)
+        function, call = evaluation(self.name, grads, self._trees, self._is_list)
+        (loss, buffers), rows = value_and_grad(function, call, list(map(named, self.param_groups)))
+        self._run(self._without_lost(rows))
+        write_buffers(self._trees, buffers)
         return loss
 
-    def _run(self, rows: list[Named], **extra: Any) -> None:
-        """One compiled step with the gradients of each group."""
-        rows = [Named(dict.fromkeys(row)) if g in self._frozen else row for g, row in enumerate(rows)]
+    def _run(self, rows: list[Named], *closure: Any) -> None:
+        """One compiled step with the gradients of each group, and perhaps a closure and its evaluation."""
+        rows = [
+            Named(dict.fromkeys(row)) if running.frozen else row
+            for running, row in zip(self._running, rows, strict=True)
+        ]
         self._refresh()
         params = list(map(named, self.param_groups))
         step, numbers = STEPS([running.tx for running in self._running], memory=self._memory)
@@ -298,24 +280,49 @@ class Optimizer:
             running.tx.init(own) if running.state is None else running.state
             for running, own in zip(self._running, params, strict=True)
         ]
-        states, params = step.run(numbers, rows, states, params, extra)
-        for group, running, state, own in zip(self.param_groups, self._running, states, params, strict=True):
-            running.state, group["params"] = state, list(own.values())
+        run = step.run_with if closure else step.run
+        states, params = run(*closure, numbers, rows, states, params)
+        for running, state in zip(self._running, states, strict=True):
+            running.state = state
+        self._put([list(own.values()) for own in params])
         self._step_count += 1
         for tree in self._trees:
             tree.write(self.param_groups)
 
     def _gradients(self, grads: Any) -> list[Named]:
         """The gradients of each group by name, checked against the params."""
-        if self._is_list and (not isinstance(grads, list | tuple) or len(grads) != len(self._trees)):
-            raise ValueError(f"{self.name}.step: gradients must be a list with one tree per group")
         rows = [[None] * len(group["params"]) for group in self.param_groups]
-        for tree, own in zip(self._trees, grads if self._is_list else [grads], strict=True):
-            for (g, i), grad in tree.flatten(f"{self.name}.step", own):
-                rows[g][i] = self.check_grad(grad)
+        try:
+            if self._is_list and (not isinstance(grads, list | tuple) or len(grads) != len(self._trees)):
+                raise ValueError(f"{self.name}.step: gradients must be a list with one tree per group")
+            for tree, own in zip(self._trees, grads if self._is_list else [grads], strict=True):
+                if tree.held and own is tree.held.module:
+                    raise TypeError(
+                        f"{self.name}.step takes gradients, and this is the module itself: call "
+                        "step(nnx.grad(loss)(model))"
+                    )
+                for (g, i), grad in tree.flatten(f"{self.name}.step", "the gradients", own):
+                    rows[g][i] = self.check_grad(grad)
+        except ValueError:
+            if isinstance(grads, tuple) and len(grads) == 2 and getattr(grads[1], "shape", None) == ():
+                raise TypeError(
+                    f"{self.name}.step takes the gradients alone, and this is a pair of them and a number: "
+                    "write grads, norm = clip_grad_norm_(grads, max_norm), and then step(grads)"
+                ) from None
+            raise
         return [
             Named(zip(named(group), row, strict=True))
             for group, row in zip(self.param_groups, rows, strict=True)
+        ]
+
+    def _without_lost(self, rows: list[Named]) -> list[Named]:
+        """Gradients with None for params that their module has lost: nothing depends on them."""
+        lost = {place for tree in self._trees for place, now, _ in tree.looked_at() if now is None}
+        if not lost:
+            return rows
+        return [
+            Named((name, None if (g, i) in lost else x) for i, (name, x) in enumerate(row.items()))
+            for g, row in enumerate(rows)
         ]
 
     def check_grad(self, grad: Any) -> Any:
@@ -342,11 +349,22 @@ class Optimizer:
         return RemovableHandle(self._post_hooks, hook)
 
     @property
-    def state(self) -> dict[str, dict[str, Any]]:
-        """The slots of each param that has been updated, by its name: ``{"w": {"step": ...}}``."""
+    def state(self) -> ByParam:
+        """The slots of each param that has been updated, by its path: ``state["w"]["exp_avg"]``.
+
+        A copy on the host. As in PyTorch it is read by the param itself as well, an array of `params` or
+        the `nnx.Param` of a module: ``state[model.kernel]["exp_avg"]``.
+        """
+        labels = self._labels()
+        known = [
+            (label, param)
+            for own, group in zip(labels, self.param_groups, strict=True)
+            for label, param in zip(own, group["params"], strict=True)
+        ]
         rows = [row for i in range(len(self.param_groups)) for row in self._rows(i)]
-        names = [name for group in self.param_groups for name in named(group)]
-        return {name: row for name, row in zip(names, rows, strict=True) if row}
+        found = {label: row for (label, _), row in zip(known, rows, strict=True) if row}
+        in_modules = [(labels[g][i], now) for tree in self._trees for (g, i), now, _ in tree.looked_at()]
+        return ByParam(found, known + in_modules)
 
     def _rows(self, i: int) -> list[dict[str, Any]]:
         """The slots of each param of a group."""
@@ -393,15 +411,18 @@ class Optimizer:
             ValueError: for a dict of another optimizer, other groups, params or shapes; it lists what is
                 missing and unexpected, and the optimizer stays as it was.
         """
-        loaded = Reader(self.name, state_dict, self.param_groups, order, axes)
+        present = [
+            {**group, "params": row} for group, row in zip(self.param_groups, self._present(), strict=True)
+        ]
+        loaded = Reader(self.name, state_dict, present, order, axes)
         groups = [
             {**merged(self.name, live, options, self.defaults), **self.fixed}
-            for live, options in zip(self.param_groups, loaded.options, strict=True)
+            for live, options in zip(present, loaded.options, strict=True)
         ]
         running = [self._started(group) for group in groups]
         if state_dict["state"]:
             for i, new in enumerate(running):
-                own = named(self.param_groups[i])
+                own = named(present[i])
                 new.state = read_state(new.tx, own, loaded, i, list(own))
         for live, group in zip(self.param_groups, groups, strict=True):
             live.update(group)
@@ -416,10 +437,18 @@ class Optimizer:
         return "\n".join([*lines[:-1], ")"])
 
 
-def named(group: Mapping[str, Any]) -> Named:
-    """The params of a group by name; those of a plain list by their number."""
-    names = group.get("param_names") or map(str, range(len(group["params"])))
-    return Named(zip(names, group["params"], strict=True))
+def _as_option(x: Any) -> Any:
+    """An option as the function form takes it, where PyTorch takes lists and arrays too.
+
+    Of a list or an array of several numbers it is the tuple; of an array of one number, a scalar.
+    """
+    if isinstance(x, list | tuple):
+        return tuple(map(_as_option, x))
+    if hasattr(x, "detach"):
+        x = _slots.to_numpy(x)
+    if not getattr(x, "shape", ()):
+        return x
+    return x.reshape(()) if x.size == 1 else tuple(x.tolist())
 
 
 def _replaced(name: str, hook: Any, result: Any) -> tuple[Any, ...]:

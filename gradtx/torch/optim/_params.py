@@ -1,7 +1,7 @@
 """What an optimizer is given to optimise: trees, nnx modules, PyTorch's lists and groups of them."""
 
-import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_sparse
 from gradtx.arrays.select import leaf_paths, select
+from gradtx.torch._modules import Held, params_of
 
 
 class Place(NamedTuple):
@@ -21,61 +22,62 @@ class Place(NamedTuple):
     index: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
     """A tree of params as the user knows it, without its leaves.
 
     Attributes:
         treedef: its structure.
         places: of each leaf.
-        module: the nnx module that the params are of, or None.
+        held: what it is of a module, or None.
     """
 
     treedef: Any
     places: tuple[Place, ...]
-    module: Any = None
+    held: Held | None = None
 
     def assemble(self, groups: Sequence[Mapping[str, Any]]) -> Any:
         """The tree with the params of these groups."""
         return self.treedef.unflatten([groups[g]["params"][i] for g, i in self.places])
 
-    def split(self) -> tuple[Any, Any]:
-        """Of a module: its graph, and what it has besides params; of a plain tree None, None."""
-        if self.module is None:
-            return None, None
-        nnx = nnx_of(self.module)
-        graph, _, rest = nnx.split(self.module, nnx.Param, ...)
-        return graph, rest
+    def looked_at(self) -> Iterator[tuple[Place, Any, Any]]:
+        """Of the params of a module, the array that is there now and the one that was there before.
 
-    def merge(self, graph: Any, groups: Sequence[Mapping[str, Any]], rest: Any) -> Any:
-        """A module of this graph, with the params of these groups."""
-        return nnx_of(self.module).merge(graph, self.assemble(groups), rest)
+        None for a param that it has no more; of a plain tree there is nothing.
+        """
+        if self.held is not None:
+            yield from zip(self.places, self.held.now(), self.held.seen, strict=True)
 
     def write(self, groups: Sequence[Mapping[str, Any]]) -> None:
         """Put the params of these groups into the module, if there is one."""
-        if self.module is not None:
-            nnx_of(self.module).update(self.module, self.assemble(groups))
+        if self.held is not None:
+            self.held.write([groups[g]["params"][i] for g, i in self.places])
 
-    def flatten(self, name: str, grads: Any) -> Iterator[tuple[Place, Any]]:
-        """The gradients of a tree like this, None included, with their places."""
-        try:
-            leaves = self.treedef.flatten_up_to(grads)
-        except (ValueError, TypeError):
-            like = self.treedef.unflatten(range(len(self.places)))
-            raise errors.another_structure(name, "the params", like, "the gradients", grads) from None
+    def flatten(self, name: str, what: str, tree: Any) -> Iterator[tuple[Place, Any]]:
+        """The leaves of a tree like this, None included, with their places.
+
+        Args:
+            name: who asks, for errors.
+            what: what the tree is of, for errors.
+            tree: of one structure with this, or with the module as it is now.
+        """
+        leaves = self._leaves(tree)
+        if leaves is None or not all(map(_is_one_tensor, leaves)):
+            now = (
+                params_of(self.held.module) if self.held else self.treedef.unflatten(range(len(self.places)))
+            )
+            raise errors.another_structure(name, "the params", now, what, params_of(tree))
         return zip(self.places, leaves, strict=True)
 
+    def _leaves(self, tree: Any) -> list[Any] | None:
+        try:
+            return self.treedef.flatten_up_to(params_of(tree))
+        except (ValueError, TypeError):
+            return self.held.of_tree(tree) if self.held else None
 
-def nnx_of(x: Any) -> Any:
-    """The module flax.nnx if x is one of its modules, else None."""
-    nnx = sys.modules.get("flax.nnx")
-    return nnx if nnx is not None and isinstance(x, nnx.Module) else None
 
-
-def tree_of(params: Any) -> Any:
-    """The tree of arrays that a user's params stand for: of a module, its `nnx.Param`s."""
-    nnx = nnx_of(params)
-    return params if nnx is None else nnx.state(params, nnx.Param)
+def _is_one_tensor(x: Any) -> bool:
+    return x is None or is_sparse(x) or jax.tree_util.all_leaves([x])
 
 
 def is_groups(params: Any) -> bool:
@@ -108,6 +110,13 @@ def listed(params: Any) -> Any:
                 "all optimizer params should be with/without names. Some param names are missing"
             )
         if named and all(named):
+            repeated = [name for name, times in Counter(name for name, _ in params).items() if times > 1]
+            if repeated:
+                raise ValueError(
+                    f"two params are called {repeated[0]!r}, numbers "
+                    f"{' and '.join(str(i) for i, (name, _) in enumerate(params) if name == repeated[0])} of "
+                    "the list; give each a name of its own, such as 'actor.weight' and 'critic.weight'"
+                )
             return dict(params)
     return params
 
@@ -137,7 +146,7 @@ class Entry(NamedTuple):
 
 def entry(params: Any) -> Entry:
     """The leaves and names of a tree of params, and its structure."""
-    tree = tree_of(params)
+    tree = params_of(params)
     leaves, treedef = jax.tree.flatten(tree, is_leaf=is_sparse)
     if not is_plain_list(tree):
         return Entry(leaves, leaf_paths(tree, is_leaf=is_sparse), treedef)

@@ -6,7 +6,7 @@ of it from then on, and its next change compiles nothing. The learning rate is a
 start.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jax.tree_util import DictKey
 
 from gradtx.core.transformation import GradientTransformation
 from gradtx.step import apply_updates
-from gradtx.values.programs import Programs, Template
+from gradtx.values.programs import CompiledFor, Programs, Template
 from gradtx.values.value import unflatten
 
 
@@ -52,8 +52,12 @@ jax.tree_util.register_pytree_with_keys(
 
 
 class Step:
-    """One step of every group, compiled: ``run(numbers, grads, states, params, extra)`` gives the new states
-    and params. States and params are donated."""
+    """One step of every group, compiled: ``run(numbers, grads, states, params)`` gives the new states
+    and params. States and params are donated.
+
+    ``run_with(function, evaluation, numbers, ...)`` has besides the function of a closure, which it does not
+    keep alive, and gives its transformation an extra argument, `value_fn`; that is for one group.
+    """
 
     def __init__(self, template: Template):
         def step(
@@ -61,7 +65,7 @@ class Step:
             grads: Sequence[Named],
             states: Sequence[Any],
             params: Sequence[Named],
-            extra: Mapping[str, Any],
+            **extra: Any,
         ) -> tuple[list[Any], list[Named]]:
             new_states, new_params = [], []
             for tx, grad, state, param in zip(template.fill(numbers), grads, states, params, strict=True):
@@ -70,7 +74,11 @@ class Step:
                 new_params.append(apply_updates(param, updates))
             return new_states, new_params
 
+        def step_with(function: Callable[..., Any], evaluation: Any, *args: Any) -> Any:
+            return step(*args, value_fn=lambda group: evaluation.loss(function, [group]))
+
         self.run = jax.jit(step, donate_argnums=(2, 3))
+        self.run_with = CompiledFor(step_with, donate=(3, 4))
 
 
 STEPS = Programs(Step, is_argument=lambda name: argument_of(name) == "lr")

@@ -15,15 +15,15 @@ from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._stages import torch_name
 
-Row = dict[str, Any]
-"""The slots of one param under PyTorch's names: ``{"step": ..., "exp_avg": ...}``; empty before its
-first update."""
+ParamState = dict[str, Any]
+"""What PyTorch keeps of one param, its slots under PyTorch's names, ``{"step": ..., "exp_avg": ...}``; empty
+before its first update."""
 
 
-def to_rows(tx: GradientTransformation, state: State, params: Params) -> list[Row]:
+def to_rows(tx: GradientTransformation, state: State, params: Params) -> list[ParamState]:
     """A state as one row per param, with NumPy arrays."""
     leaves = jax.tree.leaves(params, is_leaf=is_none)
-    rows: list[Row] = [{} for _ in leaves]
+    rows: list[ParamState] = [{} for _ in leaves]
     unused: set[int] = set()
     for _, slot, name, column in _columns(tx, state):
         for i, (param, x) in enumerate(zip(leaves, column, strict=True)):
@@ -37,7 +37,7 @@ def to_rows(tx: GradientTransformation, state: State, params: Params) -> list[Ro
 def from_rows(
     tx: GradientTransformation,
     params: Params,
-    rows: Sequence[Row],
+    rows: Sequence[ParamState],
     names: Sequence[str],
     *,
     strict: bool = True,
@@ -107,7 +107,7 @@ def _exported(name: str, slot: Any, param: Any) -> np.ndarray:
     return np.array(as_complex(slot) if _in_pairs(slot, param) else slot)
 
 
-def _imported(slot: str, name: str, x: Any, row: Row, param: Any) -> Any:
+def _imported(slot: str, name: str, x: Any, row: ParamState, param: Any) -> Any:
     if not name and row:  # PyTorch keeps no count here; a param that has a row has been updated
         return jnp.ones_like(x)
     if row.get(name) is None or _is_left_out(x, param):
@@ -117,7 +117,11 @@ def _imported(slot: str, name: str, x: Any, row: Row, param: Any) -> Any:
 
 
 def _report(
-    tx: GradientTransformation, state: State, leaves: list[Any], rows: Sequence[Row], names: Sequence[str]
+    tx: GradientTransformation,
+    state: State,
+    leaves: list[Any],
+    rows: Sequence[ParamState],
+    names: Sequence[str],
 ) -> str:
     missing, misshapen = [], []
     known: list[set[str]] = [set() for _ in leaves]

@@ -9,17 +9,17 @@ evaluate(ema.module)
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import compute_dtype, decay_towards, owned
-from gradtx.arrays.select import leaf_paths
+from gradtx.arrays.select import path_string, told_apart
 from gradtx.arrays.types import Array
-from gradtx.torch.optim._params import nnx_of
+from gradtx.torch._modules import nnx_of
 from gradtx.torch.optim._slots import to_numpy
 from gradtx.torch.optim._swa_lr import SWALR as SWALR
 from gradtx.values.programs import CompiledFor
@@ -111,6 +111,8 @@ class AveragedModel:
     weight averaging) unless another average is given. It is one compiled call, which reuses the memory
     of the old average: copy what you want to keep of `module` before the next update.
 
+    Users may put other arrays into `module`, and those of `module` into the model: they stay whose they are.
+
     Averages are computed in at least float32 and kept in the dtypes of the model; those of integers
     are rounded towards 0. An average in half precision loses small steps: average float32 weights.
 
@@ -168,6 +170,7 @@ class AveragedModel:
         else:
             graph, state = nnx.split(model)
             self.module = nnx.merge(graph, self._copied(state))
+        self._written: list[Any] = jax.tree.leaves(self._parts(self.module)[0])
 
     def update_parameters(self, model: Any) -> None:
         """Take the present weights of the model into the average.
@@ -182,15 +185,41 @@ class AveragedModel:
         new_averaged, new_copied = self._parts(model)
         _check_alike(averaged, new_averaged)
         leaves, treedef = jax.tree.flatten(averaged)
+        now = jax.tree.leaves(new_averaged)
         average = self.multi_avg_fn or (_ForEach(self.avg_fn) if self.avg_fn else get_swa_multi_avg_fn())
-        current = self._placed((jax.tree.leaves(new_averaged), new_copied))
-        leaves, copied, self.n_averaged = _update(average, leaves, *current, self.n_averaged)
-        averaged = treedef.unflatten(leaves)
+        current = self._placed((now, new_copied))
+        leaves, copied, self.n_averaged = _update(
+            average, self._to_donate(leaves, now), *current, self.n_averaged
+        )
+        self._written, averaged = list(leaves), treedef.unflatten(leaves)
         nnx = nnx_of(self.module)
         if nnx is None:
             self.module = averaged
         else:
             nnx.update(self.module, averaged, copied)
+
+    def _to_donate(self, averaged: list[Any], current: list[Any]) -> list[Any]:
+        """The averages; copies of those that were put there from outside, or that the model has too."""
+        ours = set(map(id, self._written)) - set(map(id, current))
+        leaves = []
+        for x in averaged:
+            leaves.append(x if id(x) in ours else owned(x))
+            ours.discard(id(x))
+        return leaves
+
+    def train(self, mode: bool = True) -> "AveragedModel":
+        """Set the averaged nnx module to training or evaluation; of a tree of arrays there is nothing to set.
+
+        Returns:
+            This object, as in PyTorch.
+        """
+        if nnx_of(self.module) is not None:
+            (self.module.train if mode else self.module.eval)()
+        return self
+
+    def eval(self) -> "AveragedModel":
+        """Set the averaged nnx module to evaluation: ``train(False)``."""
+        return self.train(False)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the averaged model returns, if it can be called."""
@@ -229,6 +258,7 @@ class AveragedModel:
             self.module = tree
         else:
             nnx.update(self.module, tree)
+        self._written = jax.tree.leaves(self._parts(self.module)[0])
 
     def _parts(self, model: Any) -> tuple[Any, Any]:
         """What is averaged of a model, and what is copied."""
@@ -243,9 +273,12 @@ class AveragedModel:
         return self.module if nnx is None else nnx.state(self.module, nnx.Not(nnx.RngState))
 
     def _named(self, tree: Any) -> dict[str, Array]:
-        leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
-        names = (".".join(filter(None, ("module", path.replace("/", ".")))) for path in leaf_paths(tree))
-        return {name: leaf for name, leaf in zip(names, leaves, strict=True) if leaf is not None}
+        found, _ = jax.tree_util.tree_flatten_with_path(tree)
+        dotted = [path_string(path).replace("/", ".") for path, _ in found]
+        names = told_apart(dotted, [jax.tree_util.keystr(path) for path, _ in found])
+        return {
+            ".".join(filter(None, ("module", name))): x for name, (_, x) in zip(names, found, strict=True)
+        }
 
     def _copied(self, tree: Any) -> Any:
         return self._placed(jax.tree.map(owned, tree))
@@ -357,9 +390,11 @@ def update_bn(loader: Iterable[Any], model: Any, device: Any = None) -> None:
         model.train()
         for norm in norms:
             norm.momentum = 0.0  # what is left after a batch is its own
+        forward = _forward(model)
         for n, batch in enumerate(loader):
             inputs = batch[0] if isinstance(batch, list | tuple) else batch
-            _forward(nnx)(model, inputs if device is None else jax.device_put(inputs, device))
+            inputs = inputs if device is None else jax.device_put(inputs, device)
+            nnx.update(model, forward(nnx.state(model), inputs))
             now = [[norm.mean[...], norm.var[...]] for norm in norms]
             means = now if n == 0 else jax.tree.map(lambda m, x, n=n: average(m, x, n), means, now)
     finally:
@@ -374,9 +409,21 @@ _MODES = ("deterministic", "use_running_average")
 """What `train` and `eval` of an nnx module set."""
 
 
-@cache
-def _forward(nnx: Any) -> Any:
-    def forward(model: Any, inputs: Any) -> None:
-        model(inputs)
+_FORWARD: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
-    return nnx.jit(forward)
+
+def _forward(model: Any) -> Callable[[Any, Any], Any]:
+    """``f(state, inputs)``, the state of a model after a pass; compiled for as long as the model lives."""
+    nnx = nnx_of(model)
+    graph, _ = nnx.split(model)
+    compiled_for, compiled = _FORWARD.get(model, (None, None))
+    if compiled is None or compiled_for != graph:
+
+        def forward(state: Any, inputs: Any) -> Any:
+            own = nnx.merge(graph, state)
+            own(inputs)
+            return nnx.state(own)
+
+        compiled = jax.jit(forward)
+        _FORWARD[model] = graph, compiled
+    return compiled

@@ -28,12 +28,25 @@ def vector_norm(x: Array, p: float, axis: int | None = None) -> Array:
         return extreme(jnp.min, size, axis, initial=jnp.inf)
     if p == 0:
         return jnp.sum(size != 0, axis).astype(size.dtype)
+    return root(power_sum(x, p, axis), p)
+
+
+def power_sum(x: Array, p: float, axis: int | None = None) -> Array:
+    """Σ|xᵢ|ᵖ along an axis, or of all entries, for a p that is neither 0 nor infinite."""
+    if p == 2:
+        return jnp.sum(abs_sq(x), axis)
+    size = magnitude(x)
     if p == 1:
         return jnp.sum(size, axis)
-    if p == 2:
-        return sqrt(jnp.sum(abs_sq(x), axis))
     zero = size == 0
-    powers = jnp.where(zero, 0 if p > 0 else jnp.inf, jnp.where(zero, 1, size) ** p)
-    total = jnp.sum(powers, axis)
+    return jnp.sum(jnp.where(zero, 0 if p > 0 else jnp.inf, jnp.where(zero, 1, size) ** p), axis)
+
+
+def root(total: Array, p: float) -> Array:
+    """The p-norm of which this is the `power_sum`."""
+    if p == 2:
+        return sqrt(total)
+    if p == 1:
+        return total
     degenerate = (total == 0) | jnp.isinf(total)
     return jnp.where(degenerate, total if p > 0 else 1 / total, jnp.where(degenerate, 1, total) ** (1 / p))

@@ -6,6 +6,7 @@ Arrays of JAX cannot be: these functions return a new tree. The two without are 
 at least float32.
 """
 
+import math
 from functools import cache
 
 import jax
@@ -14,12 +15,14 @@ from jax.core import Tracer
 
 from gradtx.arrays.numerics import as_array, at_least_float32, cast
 from gradtx.arrays.per_tensor import PerTensor
+from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import scale_tree
 from gradtx.arrays.types import Array, Scalar, Updates
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import EmptyState, GradientTransformation, init_empty_state
 from gradtx.core.treewise import treewise
-from gradtx.torch.nn.functional._norm import vector_norm
+from gradtx.torch._modules import nnx_of
+from gradtx.torch.nn.functional._norm import power_sum, root, vector_norm
 from gradtx.transforms.clipping import clip
 from gradtx.values.domains import NonNegative, Static
 
@@ -75,8 +78,9 @@ def clip_grad_norm_(
 
     Raises:
         RuntimeError: if the norm is not finite and that is to be an error.
-        TypeError: if that is to be an error and the norm is traced.
+        TypeError: if that is to be an error and the norm is traced; for a module, whose arrays are params.
     """
+    _check_gradients("clip_grad_norm_", grads)
     total_norm = get_total_norm(grads, norm_type, error_if_nonfinite, foreach)
     return clip_grads_with_norm_(grads, max_norm, total_norm, foreach), total_norm
 
@@ -91,8 +95,12 @@ def clip_grad_value_(grads: Updates, clip_value: Scalar, foreach: bool | None = 
 
     Returns:
         The new tree.
+
+    Raises:
+        TypeError: for a module, whose arrays are params.
     """
     del foreach
+    _check_gradients("clip_grad_value_", grads)
     return clip(clip_value).update(grads, EmptyState())[0]
 
 
@@ -103,6 +111,8 @@ def get_total_norm(
     foreach: bool | None = None,
 ) -> Array:
     """The p-norm of the p-norms of all tensors: for 0 < p ≤ ∞ that of all their numbers in one vector.
+
+    Within `gradtx.over_shards` it is the norm of the whole tensors.
 
     Args:
         tensors: a tree of arrays.
@@ -116,23 +126,51 @@ def get_total_norm(
 
     Raises:
         RuntimeError: if the norm is not finite and that is to be an error.
-        TypeError: if that is to be an error and the norm is traced.
+        TypeError: if that is to be an error and the norm is traced; for a module, whose arrays are params.
     """
     del foreach
+    _check_gradients("get_total_norm", tensors)
     p = float(norm_type)
     leaves = [as_array(x) for x in jax.tree.leaves(tensors)]
     if not leaves:
         return jnp.zeros([], jnp.float32)
-    norms = _norm_of_each(p)([leaves])
-    total = vector_norm(jnp.stack([cast(x, jnp.result_type(*norms)) for x in norms]), p)
+    numbers = _number_of_each(p)([leaves])
+    total = _joined([cast(x, jnp.result_type(*numbers)) for x in numbers], p)
     if error_if_nonfinite:
         _check_finite(total, p)
     return total
 
 
 @cache
-def _norm_of_each(p: float) -> PerTensor:
-    return PerTensor(lambda x: vector_norm(cast(x, at_least_float32(x.dtype)), p))
+def _number_of_each(p: float) -> PerTensor:
+    of = vector_norm if p == 0 or math.isinf(p) else power_sum
+    return PerTensor(lambda x: of(cast(x, at_least_float32(x.dtype)), p))
+
+
+def _joined(numbers: list[Array], p: float) -> Array:
+    """The norm over all tensors, of which these are the largest or smallest entries, or sums of powers."""
+    if math.isinf(p):
+        return joined("max" if p > 0 else "min", numbers)
+    if p == 0:
+        return sum((joined("max", [x]) != 0 for x in numbers), jnp.zeros([], numbers[0].dtype))
+    return root(joined("sum", numbers), p)
+
+
+def _check_gradients(name: str, grads: object) -> None:
+    """Raise for a module: its arrays are params, which PyTorch's function takes for their ``.grad``."""
+    if nnx_of(grads) is not None:
+        raise TypeError(
+            f"{name} takes gradients, and a module has none here: write {CALLS[name]}, with the gradients "
+            "that nnx.grad returns (of gradients that are a module, take nnx.state)"
+        )
+
+
+CALLS = {
+    "clip_grad_norm_": "grads, norm = clip_grad_norm_(grads, max_norm)",
+    "clip_grad_value_": "grads = clip_grad_value_(grads, clip_value)",
+    "clip_grads_with_norm_": "grads = clip_grads_with_norm_(grads, max_norm, total_norm)",
+    "get_total_norm": "norm = get_total_norm(grads)",
+}
 
 
 def _check_finite(total: Array, p: float) -> None:
@@ -162,7 +200,11 @@ def clip_grads_with_norm_(
 
     Returns:
         The new tree.
+
+    Raises:
+        TypeError: for a module, whose arrays are params.
     """
     del foreach
+    _check_gradients("clip_grads_with_norm_", grads)
     factor = jnp.minimum(1, max_norm / (jnp.asarray(total_norm) + 1e-6))
     return scale_tree(jax.tree.map(jnp.asarray, grads), factor)

@@ -141,12 +141,22 @@ class LRScheduler:
             self._write(getattr(self, "_get_closed_form_lr", self.get_lr))
 
     def _write(self, compute: Callable[[], list[float]]) -> None:
+        groups = self.optimizer.param_groups
         self._get_lr_called_within_step = True
         try:
-            lrs = compute()
+            pairs = list(zip(groups, compute(), strict=True))
+        except (KeyError, ValueError) as error:
+            if len(groups) == len(self.base_lrs):
+                raise
+            lists = " and ".join(name for name in ("base_lrs", "lr_lambdas") if hasattr(self, name))
+            raise ValueError(
+                f"{type(self).__name__} was made for {len(self.base_lrs)} param groups, and since "
+                f"add_param_group the optimizer has {len(groups)}; make a new scheduler, or append to its "
+                f"{lists} what the new groups take"
+            ) from error
         finally:
             self._get_lr_called_within_step = False
-        for group, lr in zip(self.optimizer.param_groups, lrs, strict=True):
+        for group, lr in pairs:
             group["lr"] = number(lr)
         self._last_lr = values(self.optimizer, "lr")
 
