@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import as_array, at_least_float32, between, cast, is_number
+from gradtx.arrays.numerics import as_array, at_least_float32, between, cast, is_number, promoted
 from gradtx.arrays.per_tensor import PerTensor
 from gradtx.arrays.reduction import shards_in_force
 from gradtx.arrays.types import Array, Params, PyTree, Scalar, State, Updates
@@ -65,10 +65,11 @@ def _has_numbers(params: Params, i: int, x: Any) -> bool:
 
 @partial(PerTensor, primitive=True)
 def _add(update: Array, param: Array) -> Array:
+    dtype = promoted(param.dtype, update.dtype)
     # Where nothing needs promotion, the primitive itself is the cheapest to trace.
-    alike = param.dtype == update.dtype and param.dtype != jnp.bool_
-    total = jax.lax.add(param, update) if alike else param + update
-    return cast(total, param.dtype)
+    if dtype == jnp.bool_:
+        return param | update  # what + is of bools
+    return cast(jax.lax.add(cast(param, dtype), cast(update, dtype)), param.dtype)
 
 
 def incremental_update(new_tensors: Params, old_tensors: Params, step_size: Scalar) -> Params:

@@ -128,6 +128,8 @@ DTYPES = [
     (jnp.float16, jnp.float16),
     (jnp.bfloat16, jnp.float32),
     (jnp.float32, jnp.bfloat16),
+    (jnp.float8_e4m3fn, jnp.float8_e4m3fn),
+    (jnp.float8_e5m2, jnp.float8_e5m2),
 ]
 
 
@@ -144,7 +146,7 @@ def _assert_fixed_layout(tx: Any, params: Any, grads: Any, like_torch: bool = Fa
     wanted = jnp.promote_types(jax.tree.leaves(params)[0].dtype, jax.tree.leaves(grads)[0].dtype)
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} <= {wanted}
     floating = [x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
-    assert like_torch or all(dtype.itemsize >= 4 or dtype == jnp.bfloat16 for dtype in floating)
+    assert all(dtype.itemsize >= (2 if like_torch else 4) or dtype == jnp.bfloat16 for dtype in floating)
 
 
 @apart
@@ -459,6 +461,44 @@ def complex_tensors_work(row: Row) -> None:
         params = jax.tree.map(lambda re, im: re + 1j * im, tree(0), tree(1))
         _assert_fixed_layout(row(), params, params)
         assert_finite(run(row(), params, [params, zeros(params)]))
+
+
+# --- NaN and infinity -------------------------------------------------------------------------------
+
+
+@law_of_stages
+def a_nan_or_an_infinity_shows(row: Row) -> None:
+    """In the update of that number or in the next; and what it does not reach is as it is without it."""
+    tx, params = row(), tree(0)
+    three = jax.tree.map(lambda *grads: jnp.stack(grads), tree(1), tree(2), tree(3))
+    alone = all(isinstance(stage, Leafwise) and stage.elementwise for stage in tx.stages)
+
+    @jax.jit
+    def updates_with(number: Any) -> Any:
+        kernel = three["dense"]["kernel"].at[1, 0, 1].set(number)  # after an update without it
+        grads = {**three, "dense": {**three["dense"], "kernel": kernel}}
+
+        def step(carry: Any, grad: Any) -> Any:
+            params, state = carry
+            updates, state = tx.update(grad, state, params)
+            return (gradtx.apply_updates(params, updates), state), updates
+
+        return jax.lax.scan(step, (params, tx.init(params)), grads)[1]
+
+    usual = jax.device_get(updates_with(0.5))
+    for number in (np.nan, np.inf, -np.inf):
+        found = jax.tree.map(np.array, updates_with(number))
+        shown = found["dense"]["kernel"][1:, 0, 1]
+        if any(np.array_equal(number, x, equal_nan=True) for x in row.removes):
+            assert np.all(np.isfinite(shown)), f"{number} is not removed: {shown}"
+            continue
+        seen = np.isnan(shown) if np.isnan(number) else ~np.isfinite(shown)
+        assert np.any(seen), f"{number} has become {shown}"
+        found["dense"]["kernel"][:, 0, 1] = usual["dense"]["kernel"][:, 0, 1]
+        for x, before in zip(jax.tree.leaves(found), jax.tree.leaves(usual), strict=True):
+            # An infinite norm makes a step of 0 of all that is finite.
+            reached = False if alone else np.isnan(x) | np.isinf(number)
+            assert np.all((x == before) | reached), f"{number} elsewhere has changed {before} to {x}"
 
 
 # --- 5. buffers -------------------------------------------------------------------------------------

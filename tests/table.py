@@ -1,5 +1,6 @@
 """The things under test, one row each, with their traits. Every row obeys every law of `laws.py`."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ class Row:
         supports_complex: whether complex tensors are defined for it.
         is_data: whether its arguments are all data; a function has no form in a config.
         like_torch: whether its state has the dtype of half-precision params, as in PyTorch.
+        removes: which of NaN, inf and -inf in a gradient it is there to remove, so that its updates do not
+            show them.
     """
 
     name: str
@@ -48,16 +51,20 @@ class Row:
     supports_complex: bool = True
     is_data: bool = True
     like_torch: bool = False
+    removes: tuple[float, ...] = ()
 
     def __call__(self) -> gradtx.GradientTransformation:
         return self.make(gradtx)
 
 
+INFINITIES = (math.inf, -math.inf)
+ALL = (math.nan, *INFINITIES)
+
 down = f.times(-0.1)
 
 PRIMITIVES = [
     Row("identity", lambda x: x.identity(), lambda: f.times(1.0)),
-    Row("set_to_zero", lambda x: x.set_to_zero(), lambda: f.times(0.0)),
+    Row("set_to_zero", lambda x: x.set_to_zero(), lambda: f.times(0.0), removes=ALL),
     Row("scale", lambda x: x.scale(0.5), lambda: f.times(0.5)),
     Row("scale_by_learning_rate", lambda x: x.scale_by_learning_rate(0.1), lambda: down),
     Row(
@@ -154,23 +161,24 @@ PRIMITIVES = [
         is_data=False,
     ),
     Row("scale_by_adadelta", lambda x: x.scale_by_adadelta(), lambda: f.adadelta()),
-    Row("scale_by_sign", lambda x: x.scale_by_sign(), lambda: f.sign()),
+    Row("scale_by_sign", lambda x: x.scale_by_sign(), lambda: f.sign(), removes=INFINITIES),
     Row(
         "scale_by_rprop",
         lambda x: x.scale_by_rprop(0.1, max_step_size=0.2),
         lambda: f.rprop(0.1, largest=0.2),
         in_optax=False,  # Optax returns each update one step late
         supports_complex=False,
+        removes=INFINITIES,
     ),
     Row("scale_by_lion", lambda x: x.scale_by_lion(), lambda: f.lion()),
     Row("scale_by_lion-smooth", lambda x: x.scale_by_lion(b2=0.6, mode="smooth", smooth_beta=2.0)),
     Row("scale_by_lion-refined", lambda x: x.scale_by_lion(mode="refined")),
-    Row("clip", lambda x: x.clip(0.3), lambda: f.clip_value(0.3), supports_complex=False),
+    Row("clip", lambda x: x.clip(0.3), lambda: f.clip_value(0.3), supports_complex=False, removes=INFINITIES),
     Row("clip_by_global_norm", lambda x: x.clip_by_global_norm(1.0), lambda: f.clip_norm(1.0)),
     Row("clip_by_block_rms", lambda x: x.clip_by_block_rms(0.5), lambda: f.clip_rms(0.5)),
     Row("adaptive_grad_clip", lambda x: x.adaptive_grad_clip(0.1), lambda: f.clip_units(0.1)),
     Row("centralize", lambda x: x.centralize(), lambda: f.centre()),
-    Row("zero_nans", lambda x: x.zero_nans(), lambda: f.times(1.0)),
+    Row("zero_nans", lambda x: x.zero_nans(), lambda: f.times(1.0), removes=(math.nan,)),
     Row("apply_every", lambda x: x.apply_every(3), lambda: f.every(3)),
     Row(
         "scale_by_trust_ratio",
@@ -196,6 +204,7 @@ PRIMITIVES = [
         lambda x: x.keep_params_nonnegative(),
         lambda: f.nonnegative(),
         supports_complex=False,
+        removes=(-math.inf,),
     ),
     Row(
         "scale_by_optimistic_gradient",
@@ -257,7 +266,7 @@ WRAPPERS = [
         in_optax=False,
     ),
     Row("masked", lambda x: x.masked(x.scale_by_adam(), True), lambda: f.adam()),
-    Row("freeze", lambda x: x.freeze(True), lambda: f.times(0.0)),
+    Row("freeze", lambda x: x.freeze(True), lambda: f.times(0.0), removes=ALL),
     Row(
         "selective_transform",
         lambda x: x.selective_transform(x.scale_by_adam(), freeze_mask=False),
@@ -315,8 +324,14 @@ WRAPPERS = [
         lambda x: x.conditionally_mask(x.adam(0.1), on_even_steps),
         lambda: f.alternating(f.then(f.adam(), down), f.times(0.0)),
         is_data=False,
+        removes=ALL,  # with the gradient of every other step
     ),
-    Row("apply_if_finite", lambda x: x.apply_if_finite(x.adam(0.1), 3), lambda: f.then(f.adam(), down)),
+    Row(
+        "apply_if_finite",
+        lambda x: x.apply_if_finite(x.adam(0.1), 3),
+        lambda: f.then(f.adam(), down),
+        removes=ALL,
+    ),
     Row(
         "MultiSteps",
         lambda x: x.MultiSteps(x.adam(0.1), 3),
@@ -329,6 +344,7 @@ WRAPPERS = [
         lambda: f.accumulated(f.then(f.adam(), down), 2),
         in_optax=False,
         is_data=False,
+        removes=ALL,
     ),
     Row(
         "MultiSteps-1", lambda x: x.MultiSteps(x.adam(0.1), 1), lambda: f.then(f.adam(), down), in_optax=False
@@ -363,7 +379,7 @@ RECIPES = [
         is_data=False,
     ),
     Row("noisy_sgd", lambda x: x.noisy_sgd(0.1, key=3)),
-    Row("sign_sgd", lambda x: x.sign_sgd(0.1), lambda: f.then(f.sign(), down)),
+    Row("sign_sgd", lambda x: x.sign_sgd(0.1), lambda: f.then(f.sign(), down), removes=INFINITIES),
     Row("signum", lambda x: x.signum(0.1), lambda: f.then(f.average(0.9, False), f.sign(), down)),
     Row("adam", lambda x: x.adam(0.1), lambda: f.then(f.adam(), down)),
     Row(
@@ -400,6 +416,7 @@ RECIPES = [
         lambda: f.then(f.rprop(0.1, largest=0.2), f.times(-1.0)),
         in_optax=False,  # Optax returns each update one step late
         supports_complex=False,
+        removes=INFINITIES,
     ),
     Row("adagrad", lambda x: x.adagrad(0.1), lambda: f.then(f.adagrad(), down)),
     Row("rmsprop", lambda x: x.rmsprop(0.1), lambda: f.then(f.rms(), down)),
@@ -484,6 +501,7 @@ CONTRIB = [
         lambda x: x.contrib.scale_by_adopt(nesterov=True),
         lambda: f.adopt(nesterov=True),
         supports_complex=False,
+        removes=INFINITIES,  # it clips; the square, which an update uses that comes later, is infinite
     ),
     Row("contrib.scale_by_adopt-unclipped", lambda x: x.contrib.scale_by_adopt(use_clipping=False)),
     Row(
@@ -491,6 +509,7 @@ CONTRIB = [
         lambda x: x.contrib.adopt(0.1),
         lambda: f.then(f.adopt(), down),
         supports_complex=False,
+        removes=INFINITIES,
     ),
     Row("contrib.scale_by_ademamix", lambda x: x.contrib.scale_by_ademamix(), lambda: f.ademamix()),
     Row(
@@ -581,6 +600,7 @@ CONTRIB = [
         in_optax=False,
         supports_complex=False,
         is_data=False,
+        removes=ALL,  # for it looks at the objective alone
     ),
     Row(
         "contrib.differentially_private_aggregate-noise",
@@ -701,7 +721,9 @@ CONTRIB = [
 ]
 
 
-def torch_row(name: str, supports_complex: bool = True, **options: Any) -> Row:
+def torch_row(
+    name: str, supports_complex: bool = True, removes: tuple[float, ...] = (), **options: Any
+) -> Row:
     """A function of `gradtx.torch.optim`; PyTorch itself is its oracle, in tests/torch_parity."""
     shown = ",".join(f"{option}={x}" for option, x in options.items())
     return Row(
@@ -710,6 +732,7 @@ def torch_row(name: str, supports_complex: bool = True, **options: Any) -> Row:
         in_optax=False,
         supports_complex=supports_complex,
         like_torch=True,
+        removes=removes,
     )
 
 
@@ -722,7 +745,7 @@ TORCH = [
     torch_row("nadam"),
     torch_row("radam"),
     torch_row("rmsprop", centered=True, momentum=0.9),
-    torch_row("rprop"),
+    torch_row("rprop", removes=ALL),  # the sign of a NaN is 0
     torch_row("adagrad", lr_decay=0.1),
     torch_row("adadelta"),
     torch_row("asgd", t0=1.0),

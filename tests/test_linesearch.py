@@ -205,6 +205,54 @@ def test_pairs_without_curvature_are_left_out() -> None:
     assert slopes[gradtx] > 0 > slopes[optax]
 
 
+def zakharov(x: Any) -> Any:
+    weighted = jnp.sum(0.5 * jnp.arange(1, 1 + x.size) * x)
+    return jnp.sum(x**2) + weighted**2 + weighted**4
+
+
+def test_pairs_of_large_curvature_take_part(x64) -> None:
+    """Here y is 1e7 times as long as s: without a line search, every step is Optax's."""
+    make = lambda library: library.lbfgs(1e-3, linesearch=None)  # noqa: E731
+    x = np.array([600.0, 700.0, 200.0, 100.0, 90.0, 1e3])
+    ours, state = trajectory_without_search(gradtx, make, zakharov, x, 15)
+    theirs, _ = trajectory_without_search(optax, make, zakharov, x, 15)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+    assert np.all(state[0].weights_memory[-1] > 0)
+
+
+def trajectory_without_search(library: Any, make: Any, f: Any, x: Any, steps: int) -> Any:
+    tx = make(library)
+
+    def step(carry: Any, _: Any) -> Any:
+        x, state = carry
+        updates, state = tx.update(jax.grad(f)(x), state, x)
+        return (library.apply_updates(x, updates), state), (x, state)
+
+    return jax.jit(lambda x: jax.lax.scan(step, (x, tx.init(x)), length=steps))(x)[1]
+
+
+@pytest.mark.parametrize("unit", [2.0**-100, 2.0**100])
+def test_directions_are_in_the_unit_of_the_params(unit: float, x64) -> None:
+    """Once there is a pair: the same path in other units has the same directions, number for number."""
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=(2, 12, 5))
+    grads = x * np.array([1.0, 3.0, 10.0, 30.0, 100.0]) + 0.1 * noise
+
+    def directions(of_x: float, of_value: float) -> Any:
+        tx = gradtx.scale_by_lbfgs()
+
+        def step(state: Any, given: Any) -> Any:
+            x, grad = given
+            direction, state = tx.update(grad, state, x)
+            return state, direction
+
+        return jax.lax.scan(step, tx.init(x[0]), (of_x * x, of_value / of_x * grads))[1]
+
+    plain = directions(1.0, 1.0)
+    np.testing.assert_array_equal(directions(1.0, unit)[1:], plain[1:])
+    np.testing.assert_array_equal(directions(unit, 1.0)[1:], unit * plain[1:])
+
+
 def test_verbose_prints_a_failure(capfd) -> None:
     x, out = jnp.array([1.0, 2.0]), []
     for search in SEARCHES.values():

@@ -10,6 +10,7 @@ import optax
 import pytest
 
 import gradtx
+from gradtx.drivers.minimize import Stop
 from tests import laws
 from tests.problems import PROBLEMS, Problem, rosenbrock, run_scipy
 
@@ -18,7 +19,7 @@ from tests.problems import PROBLEMS, Problem, rosenbrock, run_scipy
 def test_scipys_optimum_with_its_evaluations(problem: Problem, x64) -> None:
     """Within 1e-6, with at most 1.2 times the evaluations, the same memory and the same tolerances."""
     theirs, _ = run_scipy(problem)
-    ours = gradtx.minimize(problem.fun, problem.start)
+    ours = gradtx.minimize(problem.fun, problem.start, gradient_tolerance=1e-5)
     assert ours.success and "converged" in ours.message
     assert float(ours.fun) == pytest.approx(float(problem.fun(ours.x)), rel=1e-12)
     assert abs(float(ours.fun) - theirs.fun) <= 1e-6
@@ -40,7 +41,13 @@ STOPS: dict[str, tuple[Any, Any, dict[str, Any], bool, str]] = {
     "gradient": (rosenbrock, [-1.2, 1.0], {"value_tolerance": -1.0}, True, "the gradient is small"),
     "at once": (bowl, [1.0, 1.0], {}, True, "the gradient is small"),
     "step": (rosenbrock, [-1.2, 1.0], {**OFF, "step_tolerance": 1e-2}, True, "the last step was small"),
-    "value": (rosenbrock, [-1.2, 1.0], {**OFF, "value_tolerance": 1e-3}, True, "the value changed little"),
+    "value": (
+        lambda x: 1 + rosenbrock(x),
+        [-1.2, 1.0],
+        {**OFF, "value_tolerance": 1e-3},
+        True,
+        "the value changed little",
+    ),
     "iterations": (rosenbrock, [-1.2, 1.0], {"max_iterations": 4}, False, "max_iterations was reached"),
     "evaluations": (rosenbrock, [-1.2, 1.0], {"max_evaluations": 9}, False, "max_evaluations was reached"),
     "no lower value": (kink, 1.0, {}, False, "the line search found no lower value"),
@@ -59,6 +66,56 @@ def test_it_says_why_it_stopped(case: str) -> None:
         assert int(found.iterations) == 4
     if case == "evaluations":
         assert 9 <= int(found.evaluations) < 9 + 20
+
+
+def ill_conditioned(x: Any, c: Any) -> Any:
+    return c * (1 + 0.5 * jnp.sum(jnp.array([1e-2, 1e-1, 1.0]) * (x - 1) ** 2))
+
+
+def curved(x: Any, c: Any) -> Any:
+    return c * (rosenbrock(x[:2]) + jnp.cosh(x[2]))
+
+
+START = {ill_conditioned: np.zeros(3), curved: np.array([-1.2, 1.0, 0.5])}
+UNITS = np.array([1.0, 2.0**-100, 2.0**100, 1e-30, 1e30])
+
+
+@pytest.mark.parametrize("f", START)
+def test_the_unit_of_the_objective_does_not_matter(f: Any, x64) -> None:
+    """The same way, number for number where the unit is a power of two, which rounds nothing."""
+    found = jax.jit(jax.vmap(lambda c: gradtx.minimize(f, START[f], args=(c,))))(UNITS)
+    assert found.success.all() and int(found.iterations[0]) < 60
+    for field in (found.iterations, found.evaluations, found.status):
+        np.testing.assert_array_equal(field, field[0])
+    np.testing.assert_array_equal(found.x[1:3], np.tile(found.x[0], (2, 1)))
+    np.testing.assert_allclose(found.x, np.tile(found.x[0], (len(UNITS), 1)), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(found.fun / UNITS, found.fun[0], rtol=1e-10)
+
+
+def test_in_single_precision_success_is_the_truth() -> None:
+    """Also in units in which numbers on the way leave the range: there it says so, or that it is stuck."""
+    f, units = curved, 10.0 ** np.arange(-37, 39)
+    found = jax.jit(jax.vmap(lambda c: gradtx.minimize(f, jnp.array(START[f], jnp.float32), args=(c,))))(
+        units
+    )
+    best = gradtx.minimize(f, jnp.array(START[f], jnp.float32), args=(1.0,))
+    assert found.success[7:-7].all() and not found.success[:3].any() and not found.success[-2:].any()
+    np.testing.assert_allclose(found.x[found.success], [best.x] * int(found.success.sum()), atol=3e-3)
+    out = {Stop.RANGE, Stop.NOT_FINITE, Stop.NO_LOWER}
+    assert {Stop(int(status)) for status in found.status[~found.success]} <= out
+
+
+IDLE = {
+    "accumulated": gradtx.MultiSteps(gradtx.sgd(0.1), 2),
+    "warmup": gradtx.sgd(gradtx.linear_schedule(0.0, 0.1, 5)),
+}
+
+
+@pytest.mark.parametrize("optimizer", IDLE.values(), ids=IDLE.keys())
+def test_a_step_of_0_is_no_success(optimizer: Any) -> None:
+    found = gradtx.minimize(bowl, jnp.array([3.0, 2.0]), optimizer)
+    assert found.success and int(found.iterations) > 10
+    np.testing.assert_allclose(found.x, 1.0, atol=1e-3)
 
 
 def test_the_last_finite_x_is_kept() -> None:

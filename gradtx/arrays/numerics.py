@@ -79,7 +79,10 @@ def rms(x: Array) -> Array:
 
 
 def extreme(
-    of: Callable[..., Array], x: ArrayLike, axis: int | None = None, initial: Scalar | None = None
+    of: Callable[..., Array],
+    x: ArrayLike,
+    axis: int | tuple[int, ...] | None = None,
+    initial: Scalar | None = None,
 ) -> Array:
     """`jnp.max` or `jnp.min` of x along an axis, or of all entries, and NaN where there is one.
 
@@ -94,6 +97,12 @@ def largest(x: Array) -> Array:
     return extreme(jnp.max, jnp.abs(x), initial=0)
 
 
+def quotient(x: Scalar, y: Array, least: Scalar = 0) -> Array:
+    """x / y, and 0 where y is at most `least`: NaN for NaN, and differentiable everywhere."""
+    nothing = y <= least  # so that NaN, which no comparison holds for, is divided by
+    return jnp.where(nothing, 0, x / jnp.where(nothing, 1, y))
+
+
 def bounding_factor(size: Array, bound: Scalar) -> Array:
     """min(1, bound / size), which brings a norm down to a bound; differentiable at 0, and NaN for NaN."""
     within = size <= bound
@@ -104,7 +113,17 @@ def bounding_factor(size: Array, bound: Scalar) -> Array:
 @lru_cache(maxsize=1024)
 def promoted(a: DType, b: DType) -> DType:
     """The dtype that both dtypes promote to."""
-    return jnp.promote_types(a, b)
+    return jnp.dtype(a) if a == b else jnp.promote_types(_promotable(a), _promotable(b))
+
+
+@lru_cache(maxsize=1024)
+def is_byte_float(dtype: DType) -> bool:
+    """Whether it is one of the floating dtypes of a byte or less, which JAX promotes to nothing."""
+    return dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.dtype(dtype).itemsize == 1
+
+
+def _promotable(dtype: DType) -> DType:
+    return jnp.bfloat16 if is_byte_float(dtype) else dtype  # every number of theirs is one of bfloat16
 
 
 @lru_cache(maxsize=1024)
@@ -118,7 +137,7 @@ def at_least_float32(*dtypes: DType) -> DType:
     """The dtype to compute in: the promoted dtype of these, never below float32."""
     result = jnp.dtype(jnp.float32)
     for dtype in dtypes:
-        result = jnp.promote_types(result, dtype)
+        result = jnp.promote_types(result, _promotable(dtype))
     return result
 
 
@@ -150,9 +169,31 @@ def zero_like(x: Any) -> Any:
 
 
 def cast(x: Array, dtype: DType) -> Array:
-    """x in this dtype, strongly typed; x itself if it is so already, for tracing is not free."""
-    weak = getattr(x, "weak_type", False)  # a NumPy array has none
-    return x if x.dtype == dtype and not weak else jax.lax.convert_element_type(x, dtype)
+    """x as an array of JAX in this dtype, strongly typed; x itself if it is that, for tracing is not free.
+
+    Without x64 there is no float64, which NumPy arrays often are: then it is float32.
+    """
+    if x.dtype == dtype and not getattr(x, "weak_type", True):  # a NumPy array has none
+        return x
+    return jax.lax.convert_element_type(x, jax.dtypes.canonicalize_dtype(dtype))
+
+
+def would_cut(x: Array, dtype: DType) -> bool:
+    """Whether numbers of the kind of x have no place in this dtype: fractions in integers, complex in real
+    numbers, long integers in shorter ones. Digits are another matter: any real number has a place in any
+    floating dtype, and Python's integers in any of integers."""
+    if x.dtype == dtype:
+        return False
+    if is_inexact(dtype):
+        return jnp.iscomplexobj(x) and not jnp.issubdtype(dtype, jnp.complexfloating)
+    if getattr(x, "weak_type", False) and jnp.issubdtype(x.dtype, jnp.integer):
+        return not jnp.issubdtype(dtype, jnp.integer)
+    return promoted(x.dtype, dtype) != dtype
+
+
+def computable(x: Array) -> Array:
+    """x, in float32 if it is in one of the dtypes of a byte, with which there is no arithmetic."""
+    return cast(x, jnp.float32) if is_byte_float(x.dtype) else x
 
 
 def decay_towards(old: Array, new: Array, decay: Scalar) -> Array:
@@ -209,9 +250,10 @@ _BERNOULLI = (0, 1 / 12, -1 / 720, 1 / 30240, -1 / 1209600, 1 / 47900160, -691 /
 def averaged_length(decay: Scalar, step: Array) -> Array:
     """How many values the debiased moving average of so many holds: 2/(1−b) − 1 − 2t·bᵗ/(1 − bᵗ).
 
-    For b near 1 these are differences of large numbers: in float32, nothing right is left of them. With
-    q = 1 − b, l = −log b and x = t·l it is 2(1/q − 1/l) − 1 + t − 2/l·(x/(eˣ − 1) − 1 + x/2), whose
-    parentheses are taken from their series where they cancel.
+    For b near 1 and few values these are differences of large numbers: in float32, nothing right is left
+    of them. With q = 1 − b, l = −log b and x = t·l it is 2(1/q − 1/l) − 1 + t − 2/l·(x/(eˣ − 1) − 1 + x/2),
+    whose parentheses are taken from their series where they cancel. For many values it is this that cancels,
+    t with 2/l·x/2, and the first form, with 2t/(eˣ − 1) for its last term, does not.
     """
     q = jnp.asarray(1 - decay, step.dtype)
     rate = -jnp.log1p(-jnp.minimum(q, 1 - jnp.finfo(step.dtype).eps))
@@ -219,7 +261,8 @@ def averaged_length(decay: Scalar, step: Array) -> Array:
     offset = jnp.where(q < 0.1, jnp.polyval(jnp.asarray(_GREGORY[::-1], q.dtype), q), 1 / q - 1 / rate)
     series = jnp.polyval(jnp.asarray(_BERNOULLI[::-1], q.dtype), x * x)
     bend = jnp.where(x < 0.5, series, x / jnp.expm1(x) - 1 + x / 2)
-    return 2 * offset - 1 + step - 2 / rate * bend
+    few = 2 * offset - 1 + step - 2 / rate * bend
+    return jnp.where(x < 2, few, 2 / q - 1 - 2 * step / jnp.expm1(x))
 
 
 def rounded(x: Array) -> Array:
@@ -242,7 +285,20 @@ def owned(x: ArrayLike, dtype: DType | None = None) -> Array:
     return jnp.array(x, dtype=x.dtype if dtype is None else dtype, copy=True)
 
 
-def safe_increment(count: Array) -> Array:
-    """count + 1, staying at the largest integer instead of wrapping."""
-    largest = jnp.iinfo(count.dtype).max
-    return jnp.where(count < largest, count + 1, largest).astype(count.dtype)
+def safe_increment(count: ArrayLike) -> Array:
+    """count + 1 in the dtype of count, staying at the largest number of it instead of wrapping.
+
+    Args:
+        count: an array of integers or real numbers, signed or unsigned, or a Python number.
+
+    Raises:
+        TypeError: for what does not count, such as a bool or a complex number.
+    """
+    count = as_array(count)
+    if not jnp.issubdtype(count.dtype, jnp.integer) and not jnp.issubdtype(count.dtype, jnp.floating):
+        raise TypeError(
+            f"safe_increment: count must be an integer or a real number, its dtype is {count.dtype}"
+        )
+    limits = jnp.iinfo if jnp.issubdtype(count.dtype, jnp.integer) else jnp.finfo
+    largest = jnp.asarray(limits(count.dtype).max, count.dtype)
+    return jnp.where(count >= largest, largest, count + jnp.ones([], count.dtype))

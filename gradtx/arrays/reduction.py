@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from gradtx.arrays.types import Array
+from gradtx.arrays.varying import varying_axes
 
 Kind = Literal["sum", "max", "min", "all"]
 
@@ -68,11 +69,7 @@ def shards_in_force() -> Shards | None:
 
 
 def _varies(axes: tuple[str, ...], x: Array) -> bool:
-    kind: Any = jax.typeof(x)
-    varying = getattr(kind, "vma", None)
-    if varying is None:  # its name in later versions
-        varying = kind.manual_axis_type.varying
-    return not varying.isdisjoint(axes)
+    return not varying_axes(x).isdisjoint(axes)
 
 
 @partial(jax.jit, static_argnums=(0, 2))

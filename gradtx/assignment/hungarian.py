@@ -8,6 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from gradtx.arrays.loops import fori_loop, while_loop
 from gradtx.arrays.numerics import at_least_float32, cast
 from gradtx.arrays.types import Array
 
@@ -83,7 +84,7 @@ def _assigned(costs: Array) -> tuple[Array, Array]:
     rows, columns = costs.shape
     potentials = jnp.zeros(rows, costs.dtype), jnp.zeros(columns, costs.dtype)
     start = _Matching(*potentials, jnp.full(columns, -1, int), jnp.full(rows, -1, int))
-    matching = jax.lax.fori_loop(0, rows, lambda row, found: _with_row(costs, found, row), start)
+    matching = fori_loop(0, rows, lambda row, found: _with_row(costs, found, row), start)
     return jnp.arange(rows), matching.column_of
 
 
@@ -140,7 +141,7 @@ def _with_row(costs: Array, found: _Matching, first: Array) -> _Matching:
         )
 
     columns = costs.shape[1]
-    search = jax.lax.while_loop(
+    search = while_loop(
         lambda search: search.end < 0,
         go_on,
         _Search(
@@ -172,5 +173,5 @@ def _flipped(search: _Search, first: Array, row_of: Array, column_of: Array) -> 
         return earlier, row_of.at[column].set(row), column_of.at[row].set(column), row == first
 
     state = (search.end, row_of, column_of, jnp.asarray(False))
-    _, row_of, column_of, _ = jax.lax.while_loop(lambda state: ~state[3], back, state)
+    _, row_of, column_of, _ = while_loop(lambda state: ~state[3], back, state)
     return row_of, column_of

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import cast, safe_increment
+from gradtx.arrays.numerics import cast, quotient, safe_increment
 from gradtx.arrays.trees import advanced, mapped, scalar_dtype, widened
 from gradtx.arrays.types import Array, Params, State
 from gradtx.core.chain import chain
@@ -89,7 +89,7 @@ def schedule_free(
         max_lr = jnp.maximum(state.max_lr, rate)
         weight = max_lr**weight_lr_power
         weight_sum = state.weight_sum + weight
-        c = jnp.where(weight_sum > 0, weight / jnp.where(weight_sum > 0, weight_sum, 1), 0)
+        c = quotient(weight, weight_sum)
 
         steps, base_state = base_optimizer.update(updates, state.base_optimizer_state, params, **extra)
         z = advanced(lambda u, z: cast(z + u, z.dtype), steps, state.z)

@@ -159,7 +159,7 @@ def _print_win_rate(updates: Any, threshold: Any, count: Array, every: Any) -> N
     within = [jnp.mean(jnp.abs(u) < threshold) * u.size for u in jax.tree.leaves(updates)]
     rate = sum(within) / max(sum(u.size for u in jax.tree.leaves(updates)), 1)
     due = (every > 0) & (count % jnp.maximum(every, 1) == 0)
-    jax.lax.cond(due, lambda: jax.debug.print("contrib.sophia: win rate {}", rate), lambda: None)
+    cond(due, lambda: jax.debug.print("contrib.sophia: win rate {}", rate), lambda: None)
 
 
 @recipe

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import abs_sq, decay_towards, one_minus_power, safe_increment, sqrt
+from gradtx.arrays.numerics import abs_sq, decay_towards, one_minus_power, quotient, safe_increment, sqrt
 from gradtx.arrays.trees import advanced, inner_product, mapped, scalar_dtype, total, widened, zeros
 from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.treewise import treewise
@@ -29,8 +29,7 @@ def _corrected(learning_rate: Scalar, betas: Any, count: Array, dtype: Any) -> A
 
 def _at_least(old: Array, numerator: Any, denominator: Any) -> Array:
     """The larger of an estimate and numerator / denominator, which counts only for a denominator above 0."""
-    known = denominator > 0
-    return jnp.where(known, jnp.maximum(old, numerator / jnp.where(known, denominator, 1)), old)
+    return jnp.maximum(old, quotient(numerator, denominator))
 
 
 class ProdigyState(NamedTuple):

@@ -5,7 +5,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.arrays.errors import check_scalar
-from gradtx.arrays.numerics import abs_sq, debias, decay_towards, one_minus_power, safe_increment, sqrt
+from gradtx.arrays.numerics import (
+    abs_sq,
+    debias,
+    decay_towards,
+    one_minus_power,
+    quotient,
+    safe_increment,
+    sqrt,
+)
 from gradtx.arrays.trees import advanced, inner_product, mapped, scalar_dtype, total, zeros
 from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.treewise import treewise
@@ -43,9 +51,8 @@ def _stepped(
     level = grown * gap + product
     below = jnp.maximum(level / (2 * weight * grown), least)
     bound = jnp.where(level < grown * weight * lb, below, lb) if adapt else lb
-    moves = size > jnp.finfo(float).eps
-    polyak = jnp.maximum(level - grown * weight * bound, 0) / jnp.where(moves, size, 1)
-    tau = jnp.where(moves, jnp.minimum(alpha / weight, polyak), 0)
+    polyak = quotient(jnp.maximum(level - grown * weight * bound, 0), size, float(jnp.finfo(float).eps))
+    tau = jnp.minimum(alpha / weight, polyak)
     if adapt:
         bound = jnp.maximum((gap + product - tau * size / 2) / weight, least)
     return tau, bound

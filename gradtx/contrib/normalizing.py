@@ -1,7 +1,6 @@
 """Gradients of length 1."""
 
-import jax.numpy as jnp
-
+from gradtx.arrays.numerics import quotient
 from gradtx.arrays.trees import global_norm, scale_tree
 from gradtx.core.transformation import EmptyState, init_empty_state
 from gradtx.core.treewise import treewise
@@ -13,12 +12,10 @@ NormalizeState = EmptyState
 def normalize():
     """Divide all updates by their Euclidean norm, taken over all tensors together.
 
-    The update is g / ‖g‖, and 0 where the norm is 0.
+    The update is g / ‖g‖, and 0 where the norm is 0. A norm that is NaN makes every update NaN.
     """
 
     def update(updates, state):
-        size = global_norm(updates)
-        known = size > 0
-        return scale_tree(updates, jnp.where(known, 1 / jnp.where(known, size, 1), 0)), state
+        return scale_tree(updates, quotient(1, global_norm(updates))), state
 
     return init_empty_state, update

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays import errors
 from gradtx.arrays.cond import cond
+from gradtx.arrays.numerics import safe_increment
 from gradtx.arrays.trees import mapped, widened
 from gradtx.arrays.types import Array, Params, State
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
@@ -104,7 +105,7 @@ def sam(
 
         last = state.steps_since_sync == sync_period - 1
         updates, opt_state, adv_state = cond(last, down, up, updates, state.opt_state, state.adv_state)
-        steps = jnp.where(last, 0, state.steps_since_sync + 1)
+        steps = jnp.where(last, 0, safe_increment(state.steps_since_sync))
         return updates, SAMState(steps, opt_state, adv_state, cache)
 
     def opaque(updates, state, params, *, grad_fn, **extra):

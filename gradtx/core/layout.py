@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import as_array, cast, compute_dtype
+from gradtx.arrays.numerics import as_array, cast, compute_dtype, would_cut
 from gradtx.arrays.types import Array, PyTree, State
 
 Slots = Mapping[str, PyTree]
@@ -97,8 +97,9 @@ def _written(name: str, old: Any, new: Array) -> PyTree:
     if isinstance(old, Coded):
         return old.encode(new)
     new = as_array(new)
-    if jnp.iscomplexobj(new) and not jnp.iscomplexobj(old):
-        raise TypeError(f"{name} is kept as {old.dtype} and would lose its imaginary part")
+    if would_cut(new, old.dtype):
+        lost = "its imaginary part" if jnp.iscomplexobj(new) else f"what is of {new.dtype} after an update"
+        raise TypeError(f"{name} is kept as {old.dtype} and would lose {lost}")
     if new.shape != old.shape:
         raise ValueError(f"{name} has shape {old.shape}, and shape {new.shape} after an update")
     return cast(new, old.dtype)

@@ -10,7 +10,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.numerics import at_least_float32, cast, computable, is_byte_float, would_cut
 from gradtx.arrays.signatures import signature
 from gradtx.arrays.types import Array, Params, State, TransformInitFn, TransformUpdateFn, Updates
 from gradtx.core.layout import StateForm
@@ -95,7 +95,7 @@ class Treewise(Stage):
         asked = rule.asks.update
         given = asked.of_those(run.extra)
         if asked.positional > 2:
-            updates, new = rule.update(updates, inner, run.params, **given)
+            updates, new = rule.update(updates, inner, _computable(run), **given)
         else:
             updates, new = rule.update(updates, inner, **given)
         if not form.wrapped:
@@ -141,8 +141,15 @@ def _of_arrays(state: State) -> State:
     return treedef.unflatten([jnp.asarray(x) if isinstance(x, int | float) else x for x in leaves])
 
 
+def _computable(run: Run) -> Params | None:
+    """The params as a formula on the whole tree is handed them."""
+    if not any(is_byte_float(getattr(param, "dtype", None)) for param in run.beside):
+        return run.params
+    return jax.tree.map(lambda x: computable(jnp.asarray(x)), run.params)
+
+
 def _held(name: str, old: State, new: State) -> State:
-    """The new state, in the structure, dtypes and weak types of the old."""
+    """The new state, in the structure of the old, and its dtypes where nothing is cut by that."""
     old_leaves, treedef = jax.tree.flatten(old)
     try:
         new_leaves = treedef.flatten_up_to(new)
@@ -152,7 +159,10 @@ def _held(name: str, old: State, new: State) -> State:
 
 
 def _as(new: ArrayLike, old: ArrayLike) -> ArrayLike:
-    return cast(jnp.asarray(new), old.dtype) if isinstance(old, jax.Array | np.ndarray) else new
+    if not isinstance(old, jax.Array | np.ndarray):
+        return new
+    new = jnp.asarray(new)
+    return cast(new, new.dtype if would_cut(new, old.dtype) else old.dtype)
 
 
 def transformations_in(x: object) -> Iterator[GradientTransformation]:
@@ -196,7 +206,8 @@ def treewise(
     update``: ``init(params)`` and ``update(updates, state, params, **extra)``. An ``update`` whose
     ``params``, or any further argument, has no default is never called without it: the executor raises
     the error that names the transformation. Updates arrive in at least float32; the state keeps the
-    structure and dtypes of `init`.
+    structure and dtypes of `init`. Only where that would cut a number, such as a fraction that an integer
+    becomes, does the state take its dtype, as in Optax; a loop of JAX then says which state has changed.
 
     Args:
         state: the named tuple of the state, for the check that a state is this transformation's own;

@@ -9,11 +9,13 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import at_least_float32, cast, largest, safe_increment
+from gradtx.arrays.loops import while_loop
+from gradtx.arrays.numerics import at_least_float32, cast, safe_increment
 from gradtx.arrays.per_tensor import is_traced
-from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import filled
 from gradtx.arrays.types import Array, Params, Scalar, State, Updates
+from gradtx.arrays.units import largest_magnitude
+from gradtx.arrays.varying import varied_as_value
 from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.optimizers.lbfgs import lbfgs
 from gradtx.step import apply_updates
@@ -34,6 +36,7 @@ class Stop(IntEnum):
     NO_LOWER = 6
     NOT_FINITE = 7
     CALLBACK = 8
+    RANGE = 9
 
 
 MESSAGES = {
@@ -44,9 +47,12 @@ MESSAGES = {
     Stop.ITERATIONS: "max_iterations was reached",
     Stop.EVALUATIONS: "max_evaluations was reached",
     Stop.NO_LOWER: "the line search found no lower value: the direction may not descend, the objective may "
-    "have noise or a wrong gradient, or its digits may be used up (try double precision)",
+    "have noise or a wrong gradient, or the digits or the range of its dtype may be used up (try double "
+    "precision)",
     Stop.NOT_FINITE: "the value or the gradient is not finite: begin elsewhere, or with smaller steps",
     Stop.CALLBACK: "the callback asked to stop",
+    Stop.RANGE: "the gradient or the step is too small or too large for its dtype: multiply the objective by "
+    "another number, or use double precision",
 }
 
 
@@ -73,10 +79,18 @@ class MinimizeResult(NamedTuple):
         return MESSAGES[Stop(int(self.status))]
 
 
+SHARE = 1e-7
+"""Of the first gradient, what is small enough unless one says."""
+
+
 class Limits(NamedTuple):
-    """The stopping rules; see `minimize`."""
+    """The stopping rules; see `minimize`.
+
+    gradient_share: of the largest number of the first gradient, what is added to `gradient_tolerance`.
+    """
 
     gradient_tolerance: Scalar
+    gradient_share: Scalar
     step_tolerance: Scalar
     value_tolerance: Scalar
     max_iterations: Scalar
@@ -84,12 +98,16 @@ class Limits(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a minimization stands: at x, with its value, its gradient and the optimizer's state."""
+    """Where a minimization stands: at x, with its value, its gradient and the optimizer's state.
+
+    small: what no number of the gradient has to be larger than.
+    """
 
     x: Params
     value: Array
     grad: Updates
     state: State
+    small: Array
     iterations: Array
     evaluations: Array
     status: Array
@@ -101,7 +119,7 @@ def minimize(
     optimizer: GradientTransformation | None = None,
     *,
     args: tuple[Any, ...] = (),
-    gradient_tolerance: Scalar = 1e-5,
+    gradient_tolerance: Scalar | None = None,
     step_tolerance: Scalar = 0.0,
     value_tolerance: Scalar = 2.2e-9,
     max_iterations: int = 15000,
@@ -115,9 +133,12 @@ def minimize(
 
     - no number of the gradient is larger than `gradient_tolerance`,
     - or none of the step is larger than `step_tolerance`,
-    - or the value changed by at most value_tolerance·max(\\|f\\|, \\|f before\\|, 1),
-    - or a limit is reached, no lower value was found, or a value is not finite; x is then the last
-      with a finite value, and `success` false.
+    - or the value changed by at most value_tolerance·max(\\|f\\|, \\|f before\\|),
+    - or a limit is reached, no lower value was found, a value is not finite, or numbers leave the range
+      of their dtype; x is then the last with a finite value, and `success` false.
+
+    So it goes the same way in any unit of the objective: with the default optimizer, c·f for c > 0 takes
+    the steps of f, until rounding shows. A step of 0 stops nothing, for it may be the first of a warmup.
 
     The whole loop is one compiled program, which a second call with the same `fun`, shapes and choices
     reuses: pass data as `args` rather than in a new lambda. It works inside `jit` and `vmap`; gradients do
@@ -128,9 +149,11 @@ def minimize(
         x0: where to begin: an array or a tree of arrays.
         optimizer: any transformation; it is given ``value``, ``grad`` and ``value_fn``. Default: `lbfgs()`.
         args: further arguments of `fun`, trees of arrays.
-        gradient_tolerance: see above; at least 0.
-        step_tolerance: see above; 0 stops only at a step of 0, and a negative number never.
-        value_tolerance: see above; as `step_tolerance`.
+        gradient_tolerance: see above; a number of the gradient's own unit, negative for never. Default:
+            1e-7 times the largest number of the first gradient.
+        step_tolerance: see above; in the unit of x. 0, or a negative number, for never.
+        value_tolerance: see above; relative. 0 stops only where the value stays, and a negative number
+            never.
         max_iterations: updates of x at most.
         max_evaluations: evaluations of value and gradient after which no further iteration begins.
         callback: called with the `MinimizeResult` so far after each iteration; true stops.
@@ -153,7 +176,8 @@ def minimize(
     errors.check_callable("minimize", "fun", fun)
     if not isinstance(args, tuple):
         raise TypeError(f"minimize: args must be a tuple, as in args=(data,), got {type(args).__name__}")
-    limits = Limits(gradient_tolerance, step_tolerance, value_tolerance, max_iterations, max_evaluations)
+    gradient = (0.0, SHARE) if gradient_tolerance is None else (gradient_tolerance, 0.0)
+    limits = Limits(*gradient, step_tolerance, value_tolerance, max_iterations, max_evaluations)
     errors.check_inexact("minimize", x0)
     x0 = jax.tree.map(lambda x: cast(jnp.asarray(x), jnp.result_type(x)), x0)
     traced = is_traced(jax.tree.leaves((x0, args, tx, limits)))
@@ -189,18 +213,23 @@ def _tqdm() -> Any:
 
 def _run(fun: Any, x0: Params, tx: GradientTransformation, args: Any, limits: Limits) -> Progress:
     begin = _begin(fun, x0, tx, args, limits)
-    return jax.lax.while_loop(
+    return while_loop(
         lambda now: now.status == Stop.RUNNING, lambda now: _advance(fun, now, tx, args, limits), begin
     )
 
 
 def _begin(fun: Any, x0: Params, tx: GradientTransformation, args: Any, limits: Limits) -> Progress:
+    x0 = varied_as_value(lambda x: fun(x, *args), x0)
     value, grad = _evaluate(fun, x0, args)
     none = jnp.zeros([], jnp.int32)
-    at = Progress(x0, value, grad, tx.init(x0), none, none + 1, none)
+    size = largest_magnitude(grad)
+    share = limits.gradient_share * size
+    at = Progress(x0, value, grad, tx.init(x0), limits.gradient_tolerance + share, none, none + 1, none)
+    unreachable = (limits.gradient_share > 0) & (size > 0) & (share < jnp.finfo(size.dtype).tiny)
     rules = [
         (~_finite(value, grad), Stop.NOT_FINITE),
-        (_largest(grad) <= limits.gradient_tolerance, Stop.GRADIENT),
+        (unreachable | _vanished(value, size), Stop.RANGE),
+        (size <= at.small, Stop.GRADIENT),
         (limits.max_iterations <= none, Stop.ITERATIONS),
     ]
     return at._replace(status=_first(rules))
@@ -213,7 +242,8 @@ def _advance(fun: Any, now: Progress, tx: GradientTransformation, args: Any, lim
     updates, state = tx.update(downhill, now.state, now.x, value=now.value, grad=now.grad, value_fn=value_fn)
     x = apply_updates(now.x, updates)
     # What the last stage evaluated is at x; what an earlier one did may be elsewhere.
-    end = searches(_last(tx, state))
+    last = _last(tx, state)
+    end = searches(last)
     value, grad = (end[0].value, end[0].grad) if end else _evaluate(fun, x, args)
     value = value.astype(now.value.dtype)
     tried = [jnp.int32(steps) for _, steps in get_all_with_path(state, "num_linesearch_steps")]
@@ -224,14 +254,19 @@ def _advance(fun: Any, now: Progress, tx: GradientTransformation, args: Any, lim
     missed = [error > 0 for name in conditions for _, error in get_all_with_path(state, name)]
     stuck = jnp.any(jnp.stack(missed)) & ~(value < now.value) if missed else jnp.zeros([], bool)
     finite = _finite(value, grad)
-    scale = jnp.maximum(jnp.maximum(jnp.abs(value), jnp.abs(now.value)), 1)
+    size, step = largest_magnitude(grad), largest_magnitude(updates)
+    moved = step > 0
+    scale = jnp.maximum(jnp.abs(value), jnp.abs(now.value))
+    same = ~_lacks_digits(scale) & (jnp.abs(value - now.value) <= limits.value_tolerance * scale)
     status = _first(
         [
             (~finite, Stop.NOT_FINITE),
-            (_largest(grad) <= limits.gradient_tolerance, Stop.GRADIENT),
+            (_vanished(value, size), Stop.RANGE),
+            (size <= now.small, Stop.GRADIENT),
             (stuck, Stop.NO_LOWER),
-            (_largest(updates) <= limits.step_tolerance, Stop.STEP),
-            (jnp.abs(value - now.value) <= limits.value_tolerance * scale, Stop.VALUE),
+            (~moved & (size > 0) & bool(last), Stop.RANGE),
+            ((moved | bool(last)) & (step <= limits.step_tolerance), Stop.STEP),
+            (moved & same, Stop.VALUE),
             (iterations >= limits.max_iterations, Stop.ITERATIONS),
             (evaluations >= limits.max_evaluations, Stop.EVALUATIONS),
         ]
@@ -241,7 +276,7 @@ def _advance(fun: Any, now: Progress, tx: GradientTransformation, args: Any, lim
         lambda new, old: jnp.where(good, new, old), (x, value, grad), (now.x, now.value, now.grad)
     )
     x, value, grad = kept
-    return Progress(x, value, grad, state, iterations, evaluations, status)
+    return Progress(x, value, grad, state, now.small, iterations, evaluations, status)
 
 
 def _last(tx: GradientTransformation, state: State) -> State:
@@ -277,18 +312,22 @@ def _first(rules: list[tuple[Array, Stop]]) -> Array:
 
 
 def _finite(value: Array, grad: Updates) -> Array:
-    return jnp.isfinite(value) & jnp.isfinite(_largest(grad))
+    return jnp.isfinite(value) & jnp.isfinite(largest_magnitude(grad))
 
 
-def _largest(updates: Updates) -> Array:
-    """The largest magnitude in a tree; 0 if it is empty, NaN if it has one."""
-    sizes = [largest(x) for x in jax.tree.leaves(updates)]
-    dtype = at_least_float32(*(x.dtype for x in sizes))
-    return joined("max", [jnp.zeros([], dtype), *(x.astype(dtype) for x in sizes)])
+def _lacks_digits(x: Array) -> Array:
+    """Whether x is so small that its dtype has no numbers as near to it as its last digit."""
+    digits = jnp.finfo(x.dtype)
+    return jnp.abs(x) < digits.tiny / digits.eps
+
+
+def _vanished(value: Array, size: Array) -> Array:
+    """Whether a gradient of 0 may have been too small: the value nearly is."""
+    return (size == 0) & (value != 0) & _lacks_digits(value)
 
 
 def _result(now: Progress) -> MinimizeResult:
     success = (now.status >= Stop.GRADIENT) & (now.status <= Stop.VALUE)
     return MinimizeResult(
-        now.x, now.value, _largest(now.grad), now.iterations, now.evaluations, success, now.status
+        now.x, now.value, largest_magnitude(now.grad), now.iterations, now.evaluations, success, now.status
     )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
+from gradtx.arrays.loops import while_loop
 from gradtx.arrays.types import Array, Scalar
 
 
@@ -68,7 +69,7 @@ def power_iteration(
     v0 = _normalized(v0, otherwise=v0)
     start = product(v0)
     nothing = jnp.zeros_like(tree.vdot(v0, start))
-    v, av, eigenvalue, _ = jax.lax.while_loop(goes_on, step, (v0, start, nothing, jnp.int32(0)))
+    v, av, eigenvalue, _ = while_loop(goes_on, step, (v0, start, nothing, jnp.int32(0)))
     return eigenvalue, _normalized(av, otherwise=v)
 
 

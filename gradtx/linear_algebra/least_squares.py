@@ -1,8 +1,8 @@
 """Least squares with constraints."""
 
-import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.loops import scan
 from gradtx.arrays.numerics import at_least_float32, cast
 from gradtx.arrays.types import Array, Scalar
 
@@ -53,5 +53,5 @@ def nnls(A: Array, b: Array, iters: int, unroll: int | bool = 1, L: Scalar | Non
         return (best, best + (c - 1) / further * (best - x), further), None
 
     x = jnp.zeros_like(q)
-    (x, _, _), _ = jax.lax.scan(step, (x, x, jnp.ones([], x.dtype)), length=iters, unroll=unroll)
+    (x, _, _), _ = scan(step, (x, x, jnp.ones([], x.dtype)), length=iters, unroll=unroll)
     return cast(x, dtype)

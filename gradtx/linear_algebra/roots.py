@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.loops import while_loop
 from gradtx.arrays.numerics import at_least_float32, cast, largest
 from gradtx.arrays.types import Array, Scalar
 from gradtx.linear_algebra.eigenvalues import power_iteration
@@ -72,7 +73,7 @@ def matrix_inverse_pth_root(
 
     z = (1 + p) / (2 * jnp.linalg.norm(damped))
     m, h = damped * z, identity * z ** (1 / p)
-    _, m, h, before, error, decreases = jax.lax.while_loop(
+    _, m, h, before, error, decreases = while_loop(
         goes_on, step, (jnp.int32(0), m, h, h, error_of(m), jnp.array(True))
     )
     return cast(jnp.where(decreases, h, before), jnp.result_type(matrix)), error

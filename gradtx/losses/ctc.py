@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from gradtx.arrays.loops import scan
 from gradtx.arrays.types import Array
 from gradtx.losses.arguments import class_index, same_shape, take, widened
 from gradtx.losses.logarithms import log_softmax, log_sum
@@ -127,7 +128,7 @@ def forward(log_q: Array, states: Array, runs: Array) -> Array:
 
     # Before the first time, the way is in the first blank: from there it goes on to it or to a label.
     start = jnp.where(jnp.arange(states.shape[1]) == 0, 0, jnp.full(states.shape, -jnp.inf, log_q.dtype))
-    return jax.lax.scan(advance, start, (emitted, runs))[1]
+    return scan(advance, start, (emitted, runs))[1]
 
 
 def shifted(x: Array, by: int, fill: float = -jnp.inf) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.loops import fori_loop
 from gradtx.arrays.types import Array
 from gradtx.microbatching.accumulators import AccumulationType, combined
 
@@ -135,7 +136,7 @@ def microbatch(
         shapes = jax.eval_shape(value, jnp.int32(0))
         how = combined("microbatch", accumulator, count, shapes)
         return how.finalize(
-            jax.lax.fori_loop(0, loops, lambda i, carry: how.update(carry, value(i), i), how.init(shapes))
+            fori_loop(0, loops, lambda i, carry: how.update(carry, value(i), i), how.init(shapes))
         )
 
     return microbatched

@@ -30,14 +30,15 @@ def lbfgs(
     Args:
         learning_rate: factor of the direction, before the line search. Default: 1.
         memory_size, scale_init_precond: as in `scale_by_lbfgs`.
-        linesearch: scales the step. None for none, with a `learning_rate` below 1.
+        linesearch: scales the step, the first from a trial of length 1. None for none, with a
+            `learning_rate` below 1; then the first step is at most of that length.
 
     Source: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989.
     """
     if linesearch is not None:
         check_transformation("lbfgs", "linesearch", linesearch)
     return chain(
-        scale_by_lbfgs(memory_size, scale_init_precond),
+        scale_by_lbfgs(memory_size, scale_init_precond, unit_start=linesearch is not None),
         scale(-1.0) if learning_rate is None else scale_by_learning_rate(learning_rate),
         identity() if linesearch is None else linesearch,
     )

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.flatten_util import ravel_pytree
 
+from gradtx.arrays import vectors
 from gradtx.arrays.numerics import at_least_float32, cast
 from gradtx.arrays.types import Array, Scalar
 
@@ -42,11 +42,16 @@ def as_vector(
         empty: whether the tree may be without numbers.
     """
     check_at_least_0(name, scale)
-    vector, unravel = ravel_pytree(real_tree(name, tree))
+    leaves, treedef = jax.tree.flatten(real_tree(name, tree))
+    vector = vectors.as_vector(leaves) if leaves else jnp.zeros(0)
     if not (vector.size or empty):
         raise ValueError(f"{name}: the tree has no numbers, which cannot add up to {scale}")
-    wide = cast(vector, at_least_float32(vector.dtype))
-    return wide, lambda x: unravel(cast(x, vector.dtype))
+
+    def tree_of(x: Array) -> Any:
+        found = zip(vectors.pieces(x, leaves), leaves, strict=True)
+        return treedef.unflatten([cast(piece, leaf.dtype) for piece, leaf in found])
+
+    return cast(vector, at_least_float32(vector.dtype)), tree_of
 
 
 def same_tree(name: str, x: Any, a: Any) -> None:

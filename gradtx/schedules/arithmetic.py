@@ -40,8 +40,13 @@ def at_least_0(x: Any) -> Any:
 
 
 def since(count: Any, begin: Any) -> Any:
-    """Updates since `begin`, 0 before it; an integer if both are."""
-    return at_least_0(exact(count) - exact(begin))
+    """Updates since `begin`, 0 before it; an integer if both are, and never more than the largest."""
+    count, begin = exact(count), exact(begin)
+    passed = count - begin
+    may_wrap = not isinstance(begin, int | float) or begin < 0
+    if may_wrap and isinstance(passed, jax.Array) and jnp.issubdtype(passed.dtype, jnp.integer):
+        passed = jnp.where((begin < 0) & (passed < count), jnp.iinfo(passed.dtype).max, passed)
+    return at_least_0(passed)
 
 
 def remaining(count: Any, steps: Any) -> Array:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import abs_sq, debias, decay_towards, real_like, sqrt
+from gradtx.arrays.numerics import abs_sq, debias, decay_towards, quotient, real_like, safe_increment, sqrt
 from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.leafwise import leafwise
 from gradtx.values.domains import Decay, DType, NonNegative
@@ -22,7 +22,7 @@ def debiased_mean(mu: Array, grad: Array, decay: Scalar, step: Array, nesterov: 
     """m̂ of `scale_by_adam`: the debiased mean, with Nesterov's look-ahead if it is asked for."""
     if not nesterov:
         return debias(mu, decay, step)
-    return decay * debias(mu, decay, step + 1) + (1 - decay) * debias(grad, decay, step)
+    return decay * debias(mu, decay, safe_increment(step)) + (1 - decay) * debias(grad, decay, step)
 
 
 @leafwise(state=ScaleByAdamState, elementwise=True)
@@ -135,8 +135,7 @@ def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8)
     def update(grad, mu, nu, step):
         mu = decay_towards(mu, grad, b1)
         nu = jnp.maximum(b2 * nu, jnp.abs(grad) + eps)
-        seen = nu > 0
-        return jnp.where(seen, debias(mu, b1, step) / jnp.where(seen, nu, 1), 0), dict(mu=mu, nu=nu)
+        return quotient(debias(mu, b1, step), nu), dict(mu=mu, nu=nu)
 
     return init, update
 
@@ -290,8 +289,7 @@ def scale_by_stddev(
 
 def divide_where_seen(grad: Array, squares: Array, eps: Scalar) -> Array:
     """grad / √(s + eps), and 0 where s is 0."""
-    seen = squares > 0
-    return jnp.where(seen, grad / sqrt(jnp.where(seen, squares + eps, 1)), 0)
+    return quotient(grad, sqrt(jnp.where(squares == 0, 0, squares + eps)))
 
 
 class ScaleByRssState(NamedTuple):

@@ -6,7 +6,8 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays import errors
+from gradtx.arrays.cond import cond
+from gradtx.arrays.loops import while_loop
 from gradtx.arrays.numerics import cast
 from gradtx.arrays.trees import filled, norm_dtype, scale_tree
 from gradtx.arrays.types import Array, Updates
@@ -104,14 +105,13 @@ def scale_by_backtracking_linesearch(
         error = cast(jnp.where(jnp.isfinite(error), jnp.maximum(error, 0), jnp.inf), t.dtype)
         if pull is not None:
             last = (error <= atol) | (steps >= max_backtracking_steps)
-            kept = jax.lax.cond(last, pull, lambda: kept)
+            kept = cond(last, pull, lambda: kept)
         return t, new, kept, error, steps + 1
 
     def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
         dtype = norm_dtype(params)
-        errors.check_scalar("scale_by_backtracking_linesearch", "value", value)
         line = Line("scale_by_backtracking_linesearch", value_fn, extra, params, updates, dtype)
-        start, grad = jnp.asarray(value, dtype), line.wide(grad)
+        start, grad = line.start(value, grad)
         slope = line.slope(grad)
         # A search that failed altogether left 0, from which none could begin.
         last = jnp.where(state.learning_rate > 0, state.learning_rate, 1)
@@ -119,7 +119,7 @@ def scale_by_backtracking_linesearch(
         stored = grad if store_grad else None
         begin = (first, start, stored, jnp.full([], jnp.inf, dtype), jnp.zeros([], jnp.int32))
         search = partial(attempt, line, start, slope)
-        t, new, stored, error, steps = jax.lax.while_loop(unmet, search, begin)
+        t, new, stored, error, steps = while_loop(unmet, search, begin)
         stuck = jnp.isinf(error)
         t, new = jnp.where(stuck, 0, t), jnp.where(stuck, start, new)
         if store_grad:

@@ -6,9 +6,10 @@ from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import abs_sq, between, decay_towards, real_dtype, real_like, sqrt
+from gradtx.arrays.numerics import abs_sq, between, decay_towards, extreme, real_dtype, real_like, sqrt
 from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.leafwise import leafwise
+from gradtx.schedules.arithmetic import since
 from gradtx.transforms.adaptive import divide_where_seen
 from gradtx.values.counting import number_at
 from gradtx.values.domains import Decay, Interval, NonNegative, Number, ScalarOrSchedule, Static
@@ -36,18 +37,20 @@ def scale_by_factored_rms(
 ):
     """Adafactor's direction: divided by a root mean square that is kept as one row and one column.
 
-    b = 1 − (t − step_offset)^−decay_rate for the t-th update; R and C are means of |g|² + epsilon over the
-    longest and the second longest axis, decaying by b; the update is g / √(R·C / mean R). A tensor whose
-    second longest axis is shorter than min_dim_size_to_factor keeps the mean square V of each number, and
-    its update is g / √V.
+    b = 1 − max(t − step_offset, 1)^−decay_rate for the t-th update; R and C are means of |g|² + epsilon
+    over the longest and the second longest axis, decaying by b; the update is g / √(R·C / mean R). A tensor
+    whose second longest axis is shorter than min_dim_size_to_factor keeps the mean square V of each number,
+    and its update is g / √V.
 
     Args:
         factored: whether to keep rows and columns. Default: yes.
         decay_rate: power of the decay.
-        step_offset: number of updates to leave out of the count, as when a trained model is trained on.
+        step_offset: number of updates to leave out of the count, as when a trained model is trained on. Until
+            there were as many, every update is as the first: nothing of earlier squares is kept.
         min_dim_size_to_factor: the least length of an axis worth factoring.
         epsilon: added to the squares; keeps the divisor above 0.
-        decay_rate_fn: ``f(count − step_offset, decay_rate)``, b as another function of the updates so far.
+        decay_rate_fn: ``f(max(count − step_offset, 0), decay_rate)``, b as another function of the updates so
+            far.
 
     Source: Shazeer and Stern, Adafactor, arXiv:1804.04235; other decays: Zhai et al., Scaling vision
     transformers, arXiv:2106.04560.
@@ -62,9 +65,9 @@ def scale_by_factored_rms(
     def weights(step, dtype):
         """b and 1 − b."""
         if decay_rate_fn is None:
-            taken = (step - step_offset).astype(dtype) ** -decay_rate
+            taken = jnp.maximum(since(step, step_offset), 1).astype(dtype) ** -decay_rate
             return 1 - taken, taken
-        kept = number_at(decay_rate_fn, step - 1 - step_offset, decay_rate)
+        kept = number_at(decay_rate_fn, since(step - 1, step_offset), decay_rate)
         return kept, 1 - kept
 
     def init(param):
@@ -138,6 +141,6 @@ def scale_by_sm3(
         nu = decay_towards(nu, divide_where_seen(grad, squares, eps), b1)
         # An initial value is one more loop, so only where there is nothing to take the maximum of.
         initial = None if grad.size else 0
-        return nu, dict(mu=[jnp.max(squares, axes, initial=initial) for axes in others], nu=nu)
+        return nu, dict(mu=[extreme(jnp.max, squares, axes, initial) for axes in others], nu=nu)
 
     return init, update

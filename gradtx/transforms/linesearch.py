@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
+from gradtx.arrays.cond import cond
 from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import cast
-from gradtx.arrays.per_tensor import is_traced
 from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import filled, moved
 from gradtx.arrays.types import Array, Params, Scalar, State, Updates
+from gradtx.arrays.varying import in_shard_map, varying_axes
 
 ValueFn = Callable[..., Any]
 
@@ -78,6 +79,20 @@ class Line:
             )
         return value.astype(self._dtype)
 
+    def start(self, value: Scalar, grad: Updates) -> tuple[Array, Updates]:
+        """Value and gradient where the line begins, as a state keeps them."""
+        errors.check_scalar(self._name, "value", value)
+        value, grad = jnp.asarray(value, self._dtype), self.wide(grad)
+        if in_shard_map():
+            summed = varying_axes(value).difference(*map(varying_axes, jax.tree.leaves(grad)))
+            if summed:
+                raise ValueError(
+                    f"{self._name}: value varies along {', '.join(sorted(summed))}, and grad, a sum over it, "
+                    "does not. For one objective, let value_fn return jax.lax.psum of its parts; for one on "
+                    "each device, let the params vary, by jax.lax.pcast"
+                )
+        return value, grad
+
     def wide(self, grad: Updates) -> Updates:
         """A gradient as a state keeps it: in at least float32, 0 where there is none."""
         errors.check_alike(self._name, "the tensors of grad", grad, "params", self._params)
@@ -96,7 +111,7 @@ class Line:
 
 def report(bad: Array, message: str, *numbers: Array) -> None:
     """Print a message with these numbers, where a search went badly."""
-    jax.lax.cond(bad, lambda: jax.debug.print(message, *numbers), lambda: None)
+    cond(bad, lambda: jax.debug.print(message, *numbers), lambda: None)
 
 
 def searches(state: State) -> list[Any]:
@@ -142,15 +157,12 @@ def value_and_grad_from_state(value_fn: ValueFn) -> Callable[..., tuple[Array, U
                 "optimizer that ends with one line search: lbfgs(), scale_by_zoom_linesearch(...), or "
                 "scale_by_backtracking_linesearch(..., store_grad=True)"
             )
-        kept = found[0].value, found[0].grad
+        kept = jax.tree.map(jnp.asarray, (found[0].value, found[0].grad))
 
         def evaluate() -> Any:
             found = jax.value_and_grad(value_fn)(params, *args, **kwargs)
             return jax.tree.map(lambda x, old: cast(jnp.asarray(x), old.dtype), found, kept)
 
-        known = jnp.isfinite(kept[0])
-        if not is_traced([known]):  # no need to compile what is not run
-            return kept if known else evaluate()
-        return jax.lax.cond(known, lambda: kept, evaluate)
+        return cond(jnp.isfinite(kept[0]), lambda: kept, evaluate)
 
     return value_and_grad

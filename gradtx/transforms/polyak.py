@@ -5,6 +5,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from gradtx.arrays.errors import check_scalar
+from gradtx.arrays.numerics import quotient
 from gradtx.arrays.trees import global_norm, scale_tree
 from gradtx.core.transformation import EmptyState, init_empty_state
 from gradtx.core.treewise import treewise
@@ -45,8 +46,7 @@ def scale_by_polyak(
         square = global_norm(updates) ** 2 + eps
         gap = jnp.asarray(value - f_min).astype(square.dtype)
         gap = jnp.maximum(gap, 0) if variant == "sps+" else gap
-        moves = square > jnp.finfo(float).eps
-        rate = jnp.minimum(gap / jnp.where(moves, square, 1), max_learning_rate)
-        return scale_tree(updates, jnp.where(moves, rate, 0)), state
+        rate = quotient(gap, square, float(jnp.finfo(float).eps))
+        return scale_tree(updates, jnp.minimum(rate, max_learning_rate)), state
 
     return init_empty_state, update

@@ -1,20 +1,23 @@
 """Quasi-Newton directions: the inverse Hessian from the last steps and changes of the gradient."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gradtx.arrays.errors import is_none
-from gradtx.arrays.numerics import safe_increment
-from gradtx.arrays.trees import add_scaled, dot, filled, global_norm
+from gradtx.arrays.loops import fori_loop
+from gradtx.arrays.numerics import safe_increment, sqrt
+from gradtx.arrays.trees import add_scaled, dot, filled, select_tree
 from gradtx.arrays.types import Array, Params, Scalar, Updates
+from gradtx.arrays.units import safe_global_norm, square_in_units
 from gradtx.core.treewise import treewise
 from gradtx.values.domains import Count
 
 
 def inverse_hessian_times(
-    vector: Any, steps: Any, changes: Any, weights: Array, scale: Scalar, newest: Array, held: Any
+    vector: Any, steps: Any, changes: Any, weights: Array, scale: Sequence[Scalar], newest: Array, held: Any
 ) -> Any:
     """H·vector by the two-loop recursion, from the newest pair to the oldest and back.
 
@@ -26,7 +29,7 @@ def inverse_hessian_times(
         steps: s, differences of the params.
         changes: y, differences of the gradients.
         weights: 1 / s·y, of shape (m,); a pair with the weight 0 takes no part.
-        scale: H without any pair, a multiple of the identity.
+        scale: H without any pair, a multiple of the identity, as factors of it.
         newest: the row of the newest pair.
         held: how many pairs to use. Reverse-mode gradients go through if it is a Python number.
 
@@ -50,8 +53,10 @@ def inverse_hessian_times(
         beta = dot(y, r) * weights[row]
         return add_scaled(r, alphas[row] - beta, s)
 
-    q, alphas = jax.lax.fori_loop(0, held, descend, (vector, jnp.zeros_like(weights)))
-    return jax.lax.fori_loop(0, held, ascend, jax.tree.map(lambda x: scale * x, q))
+    q, alphas = fori_loop(0, held, descend, (vector, jnp.zeros_like(weights)))
+    for factor in scale:
+        q = jax.tree.map(lambda x, factor=factor: factor * x, q)
+    return fori_loop(0, held, ascend, q)
 
 
 # Outside of `jit` its loops would be compiled anew by each call.
@@ -77,15 +82,16 @@ class ScaleByLBFGSState(NamedTuple):
 
 
 @treewise(state=ScaleByLBFGSState, others="refused")
-def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
+def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True, unit_start: bool = False):
     """The direction of L-BFGS: updates times an approximation H of the inverse Hessian.
 
     With s the last step of the params and y the change of the updates over it, H is built from the last
     m pairs by H ← (I − ρ·s·yᵀ)·H·(I − ρ·y·sᵀ) + ρ·s·sᵀ with ρ = 1 / s·y, on top of γ·I. γ is s·y / y·y
     of the newest pair; without a pair, min(1, 1 / ‖g‖), so that the first step is at most of length 1.
 
-    A pair without positive curvature, s·y ≤ ε·y·y with the machine's ε, is left out: so H is positive
-    definite, and the direction always one of descent.
+    A pair without positive curvature, s·y ≤ ε·‖s‖·‖y‖ with the machine's ε, is left out: so H is positive
+    definite, and the direction always one of descent. Nothing but the 1 in the first step depends on the
+    unit of the objective, or of the params.
 
     The state has 2·memory_size + 2 times the size of the params. Where an update is None, it counts
     as 0, and the param stays. Complex params count as pairs of real ones; their updates are to be the
@@ -94,6 +100,8 @@ def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
     Args:
         memory_size: how many pairs are kept, at least 1.
         scale_init_precond: whether to scale the identity; otherwise γ = 1.
+        unit_start: whether γ without a pair is 1 / ‖g‖, so that the first step has length 1 in any unit of
+            the objective. It suits a line search, which shortens what is too long.
 
     Source: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989;
     Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
@@ -117,9 +125,11 @@ def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
     def update(updates, state, params):
         x, g = filled(params, params), filled(updates, params)
         s, y = add_scaled(x, -1, state.params), add_scaled(g, -1, state.updates)
-        curvature, square = dot(s, y), dot(y, y)
+        curvature = dot(s, y)
+        # What is not above this may be a sum of roundings.
+        rounding = jnp.finfo(curvature.dtype).eps * safe_global_norm(s) * safe_global_norm(y)
         # The first update has no step before it: its "pair" is the params and updates themselves.
-        kept = (state.count > 0) & (curvature > jnp.finfo(curvature.dtype).eps * square)
+        kept = (state.count > 0) & (curvature > rounding)
         weight = jnp.where(kept, 1 / jnp.where(kept, curvature, 1), 0)
         newest = (state.count - 1) % memory_size
 
@@ -131,7 +141,8 @@ def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
             (state.diff_params_memory, state.diff_updates_memory, state.weights_memory),
             (s, y, weight.astype(state.weights_memory.dtype)),
         )
-        scale = first_scale(changes, weights, newest, g) if scale_init_precond else 1
+        least = 0 if unit_start else 1
+        scale = first_scale(changes, weights, newest, g, least) if scale_init_precond else ()
         direction = _compiled(g, steps, changes, weights, scale, newest, held=memory_size)
         out = jax.tree.map(lambda u, d: u if u is None else d, updates, direction, is_leaf=is_none)
         return out, ScaleByLBFGSState(safe_increment(state.count), x, g, steps, changes, weights)
@@ -139,11 +150,17 @@ def scale_by_lbfgs(memory_size: Count = 10, scale_init_precond: bool = True):
     return init, update
 
 
-def first_scale(changes: Any, weights: Array, newest: Array, grad: Any) -> Array:
-    """γ = s·y / y·y of the newest pair that takes part; without one, 1 over the length of the gradient."""
+def first_scale(changes: Any, weights: Array, newest: Array, grad: Any, least: int) -> tuple[Array, Array]:
+    """γ = s·y / y·y of the newest pair that takes part; without one, 1 / ‖g‖, or 1 / least if ‖g‖ is less.
+
+    It is in two factors, for where y is large their product may have no digits.
+    """
     by_age = (newest - jnp.arange(weights.size)) % weights.size
     row = by_age[jnp.argmax(weights[by_age] > 0)]
-    y = jax.tree.map(lambda ring: ring[row], changes)
     known = weights[row] > 0
-    divisor = jnp.where(known, weights[row] * dot(y, y), jnp.maximum(global_norm(grad), 1))
-    return 1 / divisor
+    unit, square = square_in_units(jax.tree.map(lambda ring: ring[row], changes))
+    of_pair = 1 / unit, 1 / jnp.where(known, weights[row] * unit * square, 1)
+    unit, square = square_in_units(grad)
+    length = sqrt(square)
+    unit, length = select_tree(unit * length > least, (unit, length), (jnp.ones_like(unit), max(least, 1.0)))
+    return select_tree(known, of_pair, (1 / unit, 1 / length))

@@ -1,11 +1,12 @@
 """Signs: steps of one size in every coordinate."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
 from gradtx.arrays.numerics import decay_towards
-from gradtx.arrays.types import Array, Params
+from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.leafwise import leafwise
 from gradtx.values.domains import AtLeastOne, Decay, DType, Fraction, NonNegative, Number, Positive
 
@@ -108,15 +109,27 @@ def scale_by_rprop(
     Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993.
     """
 
+    return resilient(jnp.sign, learning_rate, eta_minus, eta_plus, min_step_size, max_step_size)
+
+
+def resilient(
+    sign: Callable[[Array], Array],
+    first: Scalar,
+    eta_minus: Scalar,
+    eta_plus: Scalar,
+    least: Scalar,
+    largest: Scalar,
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The rule of `scale_by_rprop`, for what one takes the sign of a NaN to be."""
+
     def init(param):
-        return dict(step_sizes=jnp.full_like(param, learning_rate), prev_updates=jnp.zeros_like(param))
+        return dict(step_sizes=jnp.full_like(param, first), prev_updates=jnp.zeros_like(param))
 
     def update(grad, step_sizes, prev_updates):
-        agreement = jnp.sign(grad) * jnp.sign(prev_updates)
-        changed = step_sizes * jnp.where(agreement > 0, eta_plus, eta_minus)
-        same, changed = (jnp.clip(size, min_step_size, max_step_size) for size in (step_sizes, changed))
-        step_sizes = jnp.where(agreement == 0, same, changed)
+        agreement = sign(grad) * sign(prev_updates)
+        factor = jnp.where(agreement > 0, eta_plus, jnp.where(agreement < 0, eta_minus, 1))
+        step_sizes = jnp.clip(step_sizes * factor, least, largest)
         grad = jnp.where(agreement < 0, 0, grad)
-        return jnp.sign(grad) * step_sizes, dict(step_sizes=step_sizes, prev_updates=grad)
+        return sign(grad) * step_sizes, dict(step_sizes=step_sizes, prev_updates=grad)
 
     return init, update

@@ -6,10 +6,11 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays import errors
+from gradtx.arrays.loops import while_loop
 from gradtx.arrays.numerics import cast
 from gradtx.arrays.trees import filled, norm_dtype, scale_tree, select_tree
 from gradtx.arrays.types import Array, Updates
+from gradtx.arrays.units import unit_of
 from gradtx.core.treewise import treewise
 from gradtx.transforms.linesearch import Line, ValueFn, report
 from gradtx.values.domains import Interval, NonNegative, Positive, ScalarOrSchedule
@@ -114,8 +115,8 @@ def scale_by_zoom_linesearch(
         slope_rtol: how much of the decrease that the slope promises is needed.
         curv_rtol: how flat the slope must become; inf asks for the decrease alone.
         approx_dec_rtol: see above; None never replaces.
-        stepsize_precision: an interval shorter than this is not searched further, if there is enough
-            decrease somewhere.
+        stepsize_precision: an interval shorter than this share of its larger end is not searched further,
+            if there is enough decrease somewhere.
         initial_guess_strategy: the first t: ``"one"``, which suits Newton directions, or ``"keep"``, that
             of the last step, which suits gradients.
         verbose: whether to print when the search fails.
@@ -153,6 +154,8 @@ def scale_by_zoom_linesearch(
         if approx_dec_rtol is not None:
             rise = value - start.value - approx_dec_rtol * jnp.abs(start.value)
             decrease = jnp.minimum(decrease, jnp.maximum(rise, slope - (2 * slope_rtol - 1) * start.slope))
+        # Any step would do beside a slope of infinity.
+        decrease = jnp.where(jnp.isfinite(start.slope), decrease, jnp.inf)
         curvature = jnp.abs(slope) - curv_rtol * jnp.abs(start.slope)
         violations = (cast(violation(error), value.dtype) for error in (decrease, curvature))
         return Trial(Point(t, value, slope), grad, *violations)
@@ -168,20 +171,21 @@ def scale_by_zoom_linesearch(
         low, high, reference, bracketed = narrowed(now, trial)
         # Without an interval, the largest step decreases enough and is too steep: no other is better.
         done = (met & (trial.curvature_error <= tol)) | (~bracketed & (grown >= largest))
-        short = now.bracketed & (jnp.abs(now.high.t - now.low.t) <= stepsize_precision) & (safe.point.t > 0)
+        ends = now.low.t, now.high.t
+        precise = jnp.abs(ends[1] - ends[0]) <= stepsize_precision * jnp.maximum(*ends)
+        short = now.bracketed & precise & (safe.point.t > 0)
         failed = ~done & (short | (now.steps + 1 >= max_linesearch_steps))
         return Search(now.steps + 1, trial, safe, low, high, reference, bracketed, done, failed)
 
     def update(updates, state, params, *, value, grad, value_fn: ValueFn, **extra):
         dtype = norm_dtype(params)
-        errors.check_scalar("scale_by_zoom_linesearch", "value", value)
         line = Line("scale_by_zoom_linesearch", value_fn, extra, params, updates, dtype)
-        grad = line.wide(grad)
-        start = Point(jnp.zeros([], dtype), jnp.asarray(value, dtype), line.slope(grad))
+        value, grad = line.start(value, grad)
+        start = Point(jnp.zeros([], dtype), value, line.slope(grad))
         # A search that failed altogether left 0, from which none could begin.
         keep = (initial_guess_strategy == "keep") & (state.learning_rate > 0)
         search = partial(searched, line, start, jnp.where(keep, state.learning_rate, 1))
-        end = jax.lax.while_loop(lambda now: ~(now.done | now.failed), search, beginning(start, grad))
+        end = while_loop(lambda now: ~(now.done | now.failed), search, beginning(start, grad))
         is_safe = (end.safe.point.t > 0) | jnp.isinf(end.trial.decrease_error)
         found = select_tree(end.failed & is_safe, end.safe, end.trial)
         if verbose:
@@ -217,17 +221,20 @@ def between(low: Point, high: Point, reference: Point) -> Array:
     The cubic has the value and slope at low and the values at the two others, the parabola those at low
     and the value at high. A minimum too close to an end, by 0.2 and 0.1 of the interval, is not taken.
     """
-    h, r, slope = high.t - low.t, reference.t - low.t, low.slope
-    above_h, above_r = high.value - low.value - slope * h, reference.value - low.value - slope * r
+    of_t = unit_of(high.t - low.t)
+    of_value = unit_of(low.slope * of_t)
+    h, r, slope = (high.t - low.t) / of_t, (reference.t - low.t) / of_t, low.slope / of_value * of_t
+    above_h = (high.value - low.value) / of_value - slope * h
+    above_r = (reference.value - low.value) / of_value - slope * r
     divisor = h * h * r * r * (h - r)
     a = (r * r * above_h - h * h * above_r) / divisor
     b = (h * h * h * above_r - r * r * r * above_h) / divisor
-    cubic = low.t + (jnp.sqrt(b * b - 3 * a * slope) - b) / (3 * a)
-    parabola = low.t - slope * h * h / (2 * above_h)
+    cubic = low.t + of_t * ((jnp.sqrt(b * b - 3 * a * slope) - b) / (3 * a))
+    parabola = low.t - of_t * (slope * h * h / (2 * above_h))
     left, right = jnp.minimum(low.t, high.t), jnp.maximum(low.t, high.t)
 
     def inside(t: Array, margin: float) -> Array:
-        room = margin * jnp.abs(h)
+        room = margin * jnp.abs(high.t - low.t)
         return (t > left + room) & (t < right - room)  # not where t is NaN
 
     otherwise = jnp.where(inside(parabola, 0.1), parabola, (low.t + high.t) / 2)

@@ -119,7 +119,7 @@ def MultiSteps(
     def accumulated(updates, state):
         check_alike("MultiSteps", "updates", updates, "the state's acc_grads", state.acc_grads)
         pair = updates, state.acc_grads
-        return _mean.on_trees(pair, state.mini_step + 1) if use_grad_mean else _sum.on_trees(pair)
+        return _mean.on_trees(pair, safe_increment(state.mini_step)) if use_grad_mean else _sum.on_trees(pair)
 
     def left(total, acc, emit, skipped):
         kept = _kept.on_trees([total, acc], emit, skipped)

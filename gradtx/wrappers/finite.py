@@ -1,24 +1,24 @@
-"""The finite guard: updates that are skipped when gradients are not finite."""
+"""The finite guard: updates that are skipped when something in them is not finite."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import safe_increment
+from gradtx.arrays.numerics import is_inexact, safe_increment
 from gradtx.arrays.per_tensor import PerTensor
 from gradtx.arrays.reduction import joined
-from gradtx.arrays.types import Array, State
-from gradtx.core.transformation import GradientTransformation, run_plan
+from gradtx.arrays.trees import or_zero, select_tree
+from gradtx.arrays.types import Array, PyTree, State
+from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import treewise
 from gradtx.values.domains import NonNegative
-from gradtx.wrappers.gate import Gate
 
 
 class ApplyIfFiniteState(NamedTuple):
     """Counters to log, and the state of what is wrapped.
 
-    notfinite_count: int32 scalar, updates in a row that were not finite;
+    notfinite_count: int32 scalar, updates in a row that were not finite, as `apply_if_finite` says;
     last_finite: bool scalar, whether the last one was finite;
     total_notfinite: int32 scalar, all that were not;
     inner_state: the state of the wrapped transformation, of the last update that was applied.
@@ -34,8 +34,11 @@ class ApplyIfFiniteState(NamedTuple):
 def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNegative):
     """Skip updates with NaN or infinities: no step, and no trace of them in the state.
 
-    After more than max_consecutive_errors of them in a row they are let through, so that a run that
-    has truly diverged shows it.
+    An update is finite if the gradients are, and what the optimizer makes of them: its updates, and every
+    number of its state that was finite before. (The square of a large gradient may not be; and a number that
+    begins at infinity, such as the best value so far, may stay there.) After more than
+    max_consecutive_errors in a row that are not finite they are let through, so that a run that has truly
+    diverged shows it.
 
     Args:
         inner: the optimizer.
@@ -47,15 +50,14 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNe
         return ApplyIfFiniteState(zero, jnp.ones([], bool), jnp.copy(zero), inner.init(params))
 
     def update(updates, state, params=None, **extra):
-        finite = all_finite(updates)
+        new, inner_state = inner.update(updates, state.inner_state, params, **extra)
+        finite = all_finite((updates, new)) & stays_finite(inner_state, state.inner_state)
         in_a_row = jnp.where(finite, 0, safe_increment(state.notfinite_count))
         apply = finite | (in_a_row > max_consecutive_errors)
-        # A gate, not a conditional: XLA fuses it into the loops of the update.
-        updates, inner_state = run_plan(
-            inner, inner.plan, updates, state.inner_state, params, extra, guard=Gate(apply)
-        )
         total = jnp.where(finite, state.total_notfinite, safe_increment(state.total_notfinite))
-        return updates, ApplyIfFiniteState(in_a_row, finite, total, inner_state)
+        # Selected, for the branches of a conditional would be written before one is known to be wanted.
+        kept = select_tree(apply, inner_state, state.inner_state)
+        return or_zero.on_trees([new], apply), ApplyIfFiniteState(in_a_row, finite, total, kept)
 
     return init, update
 
@@ -67,7 +69,21 @@ def _finite(x: Array) -> Array:
     return jnp.sum(x - x) == 0
 
 
-def all_finite(tree: Any) -> Array:
+@PerTensor
+def _stays_finite(x: Array, before: Array) -> Array:
+    return jnp.sum(jnp.where(jnp.isfinite(before), x - x, 0)) == 0
+
+
+def all_finite(tree: PyTree) -> Array:
     """Whether every number of every leaf is finite; true for an empty tree."""
     finite = _finite([jax.tree.leaves(tree)])
+    return joined("all", finite) if finite else jnp.array(True)
+
+
+def stays_finite(state: State, before: State) -> Array:
+    """Whether every number of a state is finite that was so before."""
+    leaves, treedef = jax.tree.flatten(state)
+    pairs = zip(leaves, treedef.flatten_up_to(before), strict=True)
+    real = [pair for pair in pairs if all(is_inexact(jnp.result_type(x)) for x in pair)]
+    finite = _stays_finite([list(column) for column in zip(*real, strict=True)]) if real else []
     return joined("all", finite) if finite else jnp.array(True)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays import errors
 from gradtx.arrays.types import Array
+from gradtx.arrays.vectors import as_vector, pieces
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import treewise
 from gradtx.wrappers.groups import whole_state
@@ -63,17 +64,13 @@ def flatten(inner: GradientTransformation):
 
 
 def _vector(tensors: list[Any]) -> Array:
-    present = [jnp.ravel(x) for x in tensors if x is not None]
-    return jnp.concatenate(present) if present else jnp.zeros((0,))
+    present = [x for x in tensors if x is not None]
+    return as_vector(present) if present else jnp.zeros((0,))
 
 
 def _split(vector: Array, like: list[Any]) -> Iterator[Array | None]:
-    """The pieces of a vector in the shapes of these tensors, real where they are real."""
-    start = 0
+    """The pieces of a vector in the shapes of these tensors, real where they are."""
+    found = pieces(vector, [x for x in like if x is not None])
     for x in like:
-        if x is None:
-            yield None
-            continue
-        piece = vector[start : start + x.size].reshape(x.shape)
-        yield piece if jnp.iscomplexobj(x) else piece.real
-        start += x.size
+        piece = None if x is None else next(found)
+        yield piece if piece is None or jnp.iscomplexobj(x) else piece.real

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.numerics import at_least_float32, cast, safe_increment
 from gradtx.arrays.trees import select_tree
 from gradtx.arrays.types import Array, Params, State, Updates
 from gradtx.core.layout import ScheduledState
@@ -105,7 +105,7 @@ def lookahead(
         return LookaheadState(fast_optimizer.init(params), jnp.zeros([], jnp.int32), slow)
 
     def update(updates, state, params, **extra):
-        steps = state.steps_since_sync + 1
+        steps = safe_increment(state.steps_since_sync)
         sync = steps >= sync_period
 
         def followed(update, param, slow):

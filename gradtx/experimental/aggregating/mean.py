@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx import tree
-from gradtx.arrays.numerics import at_least_float32, cast
+from gradtx.arrays.numerics import at_least_float32, cast, safe_increment
 from gradtx.arrays.trees import advanced, mapped
 from gradtx.arrays.types import Array, Params, State, Updates
 from gradtx.core.transformation import GradientTransformation, init_empty_state
@@ -60,7 +60,7 @@ def _accumulating(accumulation_steps: int):
         )
 
     def update(updates, state):
-        step = state.micro_step + 1
+        step = safe_increment(state.micro_step)
         ready = step == accumulation_steps
 
         def further(grad, mean):

@@ -104,7 +104,7 @@ def get_per_element_mean_and_sum_sq_diff_grads(
     ) -> tuple[Any, PerElementMeanAndSumSqDiffGradsState]:
         del params, extra_args
         mean, squares, size = of_batch(updates)
-        step = state.micro_step + 1
+        step = safe_increment(state.micro_step)
 
         def further_mean(old: Array, new: Array) -> Array:
             return old + (new - old) / step.astype(old.dtype)

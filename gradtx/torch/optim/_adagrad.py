@@ -4,7 +4,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import sqrt
+from gradtx.arrays.numerics import quotient, sqrt
 from gradtx.arrays.types import Params
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
@@ -40,8 +40,7 @@ def scale_by_decaying_rss(lr_decay: NonNegative, initial_accumulator_value: NonN
 
     def update(grad, sum, step):
         sum = sum + grad * grad
-        seen = sum > 0
-        direction = jnp.where(seen, grad / (sqrt(jnp.where(seen, sum, 1)) + eps), 0)
+        direction = quotient(grad, jnp.where(sum == 0, 0, sqrt(sum) + eps))
         return direction / (1 + (step - 1) * lr_decay), dict(sum=sum)
 
     return init, update

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import as_complex, as_real, safe_increment
+from gradtx.arrays.numerics import as_complex, as_real, computable, safe_increment
 from gradtx.arrays.types import Array
 from gradtx.core.layout import Layout, Slots
 
@@ -13,8 +13,8 @@ class TorchLayout(Layout):
     """Slots as PyTorch keeps them.
 
     A field ``count`` is a slot too, so that each tensor counts its own updates (one without a gradient
-    counts none); slots have the dtype of the param, also half precision; and a rule sees a complex tensor as
-    a real one with a last axis of 2.
+    counts none); slots have the dtype of the param, also half precision (below that, float32); and a rule
+    sees a complex tensor as a real one with a last axis of 2.
     """
 
     keeps_count = True
@@ -27,7 +27,7 @@ class TorchLayout(Layout):
 
     def make(self, init: Callable[[Array], Slots], param: Array, fields: tuple[str, ...]) -> Slots:
         count = {"count": jnp.zeros([], jnp.int32)} if "count" in fields else {}
-        return {**init(as_real(param)), **count}
+        return {**init(as_real(computable(param))), **count}
 
     def read(self, slots: Slots) -> Slots:
         if "count" not in slots:

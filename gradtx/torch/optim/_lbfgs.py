@@ -7,10 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradtx.arrays.cond import cond
 from gradtx.arrays.errors import is_none
-from gradtx.arrays.numerics import at_least_float32, cast, largest, safe_increment
+from gradtx.arrays.loops import while_loop
+from gradtx.arrays.numerics import as_complex, as_real, at_least_float32, cast, largest, safe_increment
 from gradtx.arrays.trees import dot
 from gradtx.arrays.types import Array, Params
+from gradtx.arrays.varying import varied_as_value
+from gradtx.arrays.vectors import as_vector, pieces
 from gradtx.core.treewise import treewise
 from gradtx.torch.optim._domains import LearningRate
 from gradtx.torch.optim._strong_wolfe import Point, strong_wolfe
@@ -154,7 +158,7 @@ def lbfgs(
             state = state._replace(n_iter=n_iter, d=d, t=t, prev_flat_grad=grad, prev_loss=loss)
             now = now._replace(state=state, iterations=now.iterations + 1)
             halt = now._replace(done=jnp.ones_like(now.done))
-            return jax.lax.cond(slope > -tolerance_change, lambda: halt, lambda: advance(now, slope))
+            return cond(slope > -tolerance_change, lambda: halt, lambda: advance(now, slope))
 
         def advance(now: Progress, slope: Array) -> Progress:
             x, t, d = now.x, now.state.t, now.state.d
@@ -162,7 +166,7 @@ def lbfgs(
                 x = moved(x, t, d)
                 # After the last iteration nobody looks: the next update evaluates on its own batch.
                 again = now.iterations < max_iter
-                loss, grad = jax.lax.cond(again, lambda: evaluate(x), lambda: (now.loss, now.grad))
+                loss, grad = cond(again, lambda: evaluate(x), lambda: (now.loss, now.grad))
                 evals = again.astype(jnp.int32)
             else:
 
@@ -186,13 +190,13 @@ def lbfgs(
             )
             return Progress(x, loss, grad, now.state._replace(t=t), now.iterations, evals, done)
 
-        x = flattened(params)
+        x = varied_as_value(value_at, flattened(params))
         loss, grad = evaluate(x)
         state = state._replace(orig_loss=loss)
         none = jnp.zeros([], jnp.int32)
         done = (largest(grad) <= tolerance_grad) | (max_iter <= 0)
         first = Progress(x, loss, grad, state, none, none + 1, done)
-        end = jax.lax.while_loop(lambda now: ~now.done, iterate, first)
+        end = while_loop(lambda now: ~now.done, iterate, first)
         steps = jax.tree.map(step_to, updates, unflattened(end.x, params), params, is_leaf=is_none)
         return steps, end.state._replace(func_evals=state.func_evals + end.evals)
 
@@ -226,32 +230,25 @@ def remember(state: LBFGSState, grad: Array) -> LBFGSState:
 def direction(state: LBFGSState, grad: Array) -> Array:
     """−H·g."""
     steps, changes, newest = state.old_stps, state.old_dirs, state.newest
-    return inverse_hessian_times(-grad, steps, changes, state.ro, state.H_diag, newest, state.num_old)
+    return inverse_hessian_times(-grad, steps, changes, state.ro, [state.H_diag], newest, state.num_old)
 
 
 def flattened(tree: Params) -> Array:
     """All numbers of a tree, leaf by leaf, as one vector in at least float32; complex ones as pairs."""
-    leaves = [_real(jnp.asarray(leaf)) for leaf in jax.tree.leaves(tree)]
+    leaves = [as_real(jnp.asarray(leaf)) for leaf in jax.tree.leaves(tree)]
     dtype = at_least_float32(*(leaf.dtype for leaf in leaves))
-    return jnp.concatenate([jnp.zeros(0, dtype), *(leaf.astype(dtype).ravel() for leaf in leaves)])
-
-
-def _real(x: Array) -> Array:
-    return jnp.stack([x.real, x.imag], axis=-1) if jnp.iscomplexobj(x) else x
+    return as_vector([leaf.astype(dtype) for leaf in leaves]) if leaves else jnp.zeros(0, dtype)
 
 
 def unflattened(vector: Array, like: Params) -> Params:
     """The tree that `flattened` made this vector of, in the shapes and dtypes of another."""
     leaves, treedef = jax.tree.flatten(like)
-    ends = np.cumsum([x.size * (1 + jnp.iscomplexobj(x)) for x in map(jnp.asarray, leaves)], dtype=int)
-    parts = jnp.split(vector, ends)[:-1]
-    return treedef.unflatten(map(_shaped, parts, map(jnp.asarray, leaves)))
+    real = pieces(vector, [as_real(jnp.asarray(leaf)) for leaf in leaves])
+    return treedef.unflatten(map(_as_held, real, map(jnp.asarray, leaves)))
 
 
-def _shaped(part: Array, like: Array) -> Array:
-    if jnp.iscomplexobj(like):
-        part = jax.lax.complex(part[::2], part[1::2])
-    return part.reshape(like.shape).astype(like.dtype)
+def _as_held(numbers: Array, like: Array) -> Array:
+    return (as_complex(numbers) if jnp.iscomplexobj(like) else numbers).astype(like.dtype)
 
 
 def step_to(update: Array | None, new: Array, param: Array) -> Array | None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import debias, decay_towards, rounded, sqrt
+from gradtx.arrays.numerics import debias, decay_towards, rounded, safe_increment, sqrt
 from gradtx.arrays.types import Params
 from gradtx.core.chain import chain
 from gradtx.core.leafwise import leafwise
@@ -48,7 +48,7 @@ def nadam_descent(
         def mu_at(t):
             return b1 * (1 - 0.5 * 0.96 ** (t.astype(grad.dtype) * momentum_decay))
 
-        mu, next_mu = mu_at(step), mu_at(step + 1)
+        mu, next_mu = mu_at(step), mu_at(safe_increment(step))
         mu_product = mu_product * mu.astype(mu_product.dtype)
         exp_avg = decay_towards(exp_avg, grad, b1)
         exp_avg_sq = decay_towards(exp_avg_sq, grad * grad, b2)

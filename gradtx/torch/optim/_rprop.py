@@ -2,15 +2,20 @@
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from gradtx.arrays.types import Params
 from gradtx.core.chain import chain
+from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._domains import LearningRate
+from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
-from gradtx.torch.optim._stages import as_torch, gradient
-from gradtx.transforms import sign
+from gradtx.torch.optim._stages import TORCH_NAMES, gradient
 from gradtx.transforms.scaling import scale
+from gradtx.transforms.sign import resilient
+from gradtx.values.domains import AtLeastOne, Fraction, NonNegative, Positive
 from gradtx.values.parts import is_number
 
 
@@ -23,7 +28,23 @@ class RpropState(NamedTuple):
     prev_updates: Params
 
 
-scale_by_rprop = as_torch(sign.scale_by_rprop, RpropState, step_sizes="step_size", prev_updates="prev")
+TORCH_NAMES["torch.optim.scale_by_rprop"] = dict(step_sizes="step_size", prev_updates="prev")
+
+
+@leafwise(state=RpropState, layout=LIKE_TORCH, elementwise=True, name="torch.optim.scale_by_rprop")
+def scale_by_rprop(
+    learning_rate: Positive,
+    eta_minus: Fraction = 0.5,
+    eta_plus: AtLeastOne = 1.2,
+    min_step_size: NonNegative = 1e-6,
+    max_step_size: NonNegative = 50.0,
+):
+    """The rule of `gradtx.scale_by_rprop`, to which the sign of a NaN is 0, as it is in PyTorch."""
+
+    def sign(x):
+        return jnp.where(jnp.isnan(x), 0, jnp.sign(x))
+
+    return resilient(sign, learning_rate, eta_minus, eta_plus, min_step_size, max_step_size)
 
 
 @recipe
@@ -35,6 +56,8 @@ def rprop(
     maximize: bool = False,
 ) -> GradientTransformation:
     """PyTorch's Rprop: every coordinate has its own step size, as in `gradtx.scale_by_rprop`.
+
+    Where a gradient is NaN, the param and its step size stay as they are.
 
     Args:
         lr: the first step size, above 0; later changes of it have no effect.

@@ -6,9 +6,9 @@ Each pass evaluates one step size and then decides, so that the function is trac
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.loops import while_loop
 from gradtx.arrays.trees import select_tree
 from gradtx.arrays.types import Array, Scalar
 
@@ -119,7 +119,7 @@ def strong_wolfe(
 
     no, yes = jnp.zeros([], bool), jnp.ones([], bool)
     first = Search(t, jnp.zeros([], jnp.int32), start, start, yes, no, no, no)
-    found = jax.lax.while_loop(lambda now: ~now.done, probe, first)
+    found = while_loop(lambda now: ~now.done, probe, first)
     return found.low, found.evals
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import compute_dtype, decay_towards, owned
+from gradtx.arrays.numerics import compute_dtype, decay_towards, owned, safe_increment
 from gradtx.arrays.select import path_string, told_apart
 from gradtx.arrays.types import Array
 from gradtx.torch._modules import nnx_of
@@ -55,7 +55,7 @@ class _Ema:
 @dataclass(frozen=True)
 class _Swa:
     def __call__(self, averaged: Array, current: Array, n: Any) -> Array:
-        return averaged + (current - averaged) / (n + 1)
+        return averaged + (current - averaged) / safe_increment(n)
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ def _updated(
             )
         for i, x, mean in zip(members, now, means, strict=True):
             new[i] = jnp.where(n == 0, x, mean).astype(dtype)
-    return new, jax.tree.map(jnp.copy, copied), n + 1
+    return new, jax.tree.map(jnp.copy, copied), safe_increment(n)
 
 
 _update = CompiledFor(_updated, donate=(0,))
