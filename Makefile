@@ -19,7 +19,7 @@ NEWEST_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.13 python3.14 \
 	$$p -c 'import sys; print("%d.%03d" % sys.version_info[:2], sys.executable)' 2>/dev/null; done \
 	| sort | tail -n 1 | cut -d " " -f 2-)
 
-.PHONY: help demo test test-extra check lint bench counts parity docs examples dist test-oldest test-newest clean
+.PHONY: help demo test test-extra test-optax check lint bench counts parity docs examples dist test-oldest test-newest clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -27,6 +27,7 @@ help:
 	@echo "make demo         train a small network on images of digits"
 	@echo "make test         the tests"
 	@echo "make test-extra   more of them: variations of what the tests show"
+	@echo "make test-optax   Optax's own tests, with gradtx in its place; ARGS=--plain without"
 	@echo "make check        laws and oracles of one row of tests/table.py: make check ROW=scale_by_adam"
 	@echo "make lint         formatting, lint and types"
 	@echo "make examples     every example, at reduced size"
@@ -50,6 +51,9 @@ test: $(VENV)/with-test
 
 test-extra: $(VENV)/with-test
 	$(VENV)/bin/python $(PYTEST) -m extra $(ARGS)
+
+test-optax: $(VENV)/with-test
+	$(VENV)/bin/python $(PYTEST) -c tests/optax_suite/pytest.ini --rootdir . optax tests/optax_suite/docstring_examples.py $(ARGS)
 
 check: $(VENV)/with-test
 	@test -n "$(ROW)" || { echo "Say which row of tests/table.py: make check ROW=scale_by_adam"; exit 1; }

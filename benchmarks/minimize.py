@@ -61,6 +61,7 @@ def run_minimize(problem: Problem, optimizer: Any) -> Run:
         problem.fun,
         problem.start,
         optimizer,
+        gradient_tolerance=1e-5,
         callback=lambda now: path.append(now.evaluations, now.fun),
     )
     stop = re.sub(r".*\((\w+)_tolerance\)", r"\1", found.message)

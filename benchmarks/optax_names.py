@@ -51,6 +51,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "scale_by_distance_over_gradients": {"param_dtype": WIDE},
     "add_noise": {"key": SEED, "seed": NO_SEED},
     "noisy_sgd": {"key": SEED, "seed": NO_SEED},
+    "scale_by_lbfgs": {"unit_start": "also: a first step of length 1, in any unit of the objective"},
     "inject_hyperparams": {"schedules": "also: schedules by name"},
     "inject_stateful_hyperparams": {"schedules": "also: schedules by name"},
     "scale_by_factored_rms": {"decay_rate_fn": "None stands for the same function"},

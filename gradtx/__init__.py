@@ -312,6 +312,7 @@ from gradtx.wrappers.masking import MaskedState as MaskedState
 from gradtx.wrappers.masking import PartitionState as PartitionState
 from gradtx.wrappers.masking import masked as masked
 from gradtx.wrappers.masking import partition as partition
+from gradtx.wrappers.pairs import to_optax as to_optax
 from gradtx.wrappers.skipping import ShouldSkipUpdateFunction as ShouldSkipUpdateFunction
 from gradtx.wrappers.skipping import skip_large_updates as skip_large_updates
 from gradtx.wrappers.skipping import skip_not_finite as skip_not_finite

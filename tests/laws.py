@@ -140,13 +140,23 @@ def layout_is_a_fixed_point(row: Row) -> None:
 
 
 def _assert_fixed_layout(tx: Any, params: Any, grads: Any, like_torch: bool = False) -> None:
-    state = tx.init(params)
+    _assert_kept_layout(tx, tx.init(params), params, grads, like_torch)
+
+
+def _assert_kept_layout(tx: Any, state: Any, params: Any, grads: Any, like_torch: bool) -> None:
     updates, after = jax.eval_shape(tx.update, grads, state, params)
-    assert_same_layout(after, jax.eval_shape(lambda: state))
+    assert_same_layout(after, jax.eval_shape(lambda x: x, state))
     wanted = jnp.promote_types(jax.tree.leaves(params)[0].dtype, jax.tree.leaves(grads)[0].dtype)
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} <= {wanted}
     floating = [x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert all(dtype.itemsize >= (2 if like_torch else 4) or dtype == jnp.bfloat16 for dtype in floating)
+
+
+@law
+def params_may_be_floats_of_a_byte(row: Row) -> None:
+    for dtype in (jnp.float8_e4m3fn, jnp.float8_e5m2):
+        params = tree(0, dtype)
+        _assert_kept_layout(row(), jax.eval_shape(row().init, params), params, params, row.like_torch)
 
 
 @apart

@@ -71,7 +71,7 @@ class Path(NamedTuple):
 
 
 def run_scipy(problem: Problem) -> tuple[Any, Path]:
-    """SciPy's L-BFGS-B, with the memory and the tolerances that `gradtx.minimize` has by default."""
+    """SciPy's L-BFGS-B, with the memory of `gradtx.lbfgs`, and tolerances of its own."""
     value_and_grad, path, calls = jax.jit(jax.value_and_grad(problem.fun)), Path([], []), []
 
     def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:

@@ -601,6 +601,20 @@ DAMAGED = {
     "text": ({**ADAM, "b1": "0.9"}, "adam: b1 must be a number or a schedule, got '0.9'"),
     "members": ({"call": "chain", "transformations": {"a": 1}}, "chain: transformations: expected a list"),
     "argument": ({**ADAM, 3: 4}, "adam: got an unexpected keyword argument '3'; its arguments are"),
+    "flag": ({**ADAM, "nesterov": "yes"}, "adam: nesterov must be True or False, got 'yes'"),
+    "pair": (
+        {"call": "torch.optim.adam", "betas": 3},
+        "from_config: torch.optim.adam: these arguments do not",
+    ),
+    "pairs": (
+        {"call": "piecewise_constant_schedule", "init_value": 1, "boundaries_and_scales": [1]},
+        "from_config: piecewise_constant_schedule: these arguments do not work",
+    ),
+    "static": (
+        {"call": "inject_hyperparams", "inner_factory": ADAM, "static_args": 3, "schedules": {}}
+        | {"hyperparam_dtype": None},
+        "inject_hyperparams: static_args must be names of arguments, got 3",
+    ),
     "deep calls": (
         deep(3000, ADAM, lambda x: {"call": "chain", "transformations": [x]}),
         "from_config: chain: a config this deep cannot be read",

@@ -789,7 +789,8 @@ def test_functions_of_a_python_number_work_outside_jit_and_are_named_inside(name
         "treewise": gradtx.clip_by_global_norm,
         "injected": lambda s: gradtx.inject_hyperparams(gradtx.scale)(step_size=s),
     }
-    for made, make in makers.items():
+    few = name in ("position", "partial")  # the same for all makers
+    for made, make in list(makers.items())[: 1 if few else None]:
         tx = make(schedule)
         state, last = tx.init(params), 0.0
         for count in range(4):

@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+import equinox as eqx
 import flax.serialization
 import jax
 import jax.numpy as jnp
@@ -464,3 +465,26 @@ def test_conditions_are_given_the_arguments_that_they_name() -> None:
         for value in (0.5, 1.5):
             updates, _ = tx.update(grads, tx.init(grads), value=value, other=3)
             assert doubled(updates) == [value < 1]
+
+
+class Counted(eqx.Module):
+    """A layer that counts its calls and holds a key."""
+
+    layer: eqx.nn.Linear
+    calls: jax.Array
+    key: jax.Array
+
+
+def test_modules_with_integers_and_keys() -> None:
+    model = Counted(eqx.nn.Linear(2, 2, key=jax.random.key(0)), jnp.arange(2), jax.random.key(1))
+    params = eqx.filter(model, eqx.is_array)
+    grads = eqx.filter_grad(lambda model: jnp.sum(model.layer(jnp.ones(2)) ** 2))(model)
+    norm = gradtx.clip_by_global_norm(1.0)
+    for tx in (
+        gradtx.chain(norm, gradtx.groups(gradtx.adam(0.1), {"calls|key": None})),
+        gradtx.chain(norm, gradtx.masked(gradtx.adam(0.1), lambda path, leaf: path.startswith("layer/"))),
+    ):
+        updates, _ = tx.update(grads, tx.init(params), params)
+        new = eqx.apply_updates(model, updates)
+        assert new.calls is model.calls and new.key is model.key
+        assert np.allclose(jnp.abs(new.layer.weight - model.layer.weight), 0.1, rtol=1e-3)

@@ -131,9 +131,9 @@ def not_real(name: str, path: str = "") -> RuntimeError:
 def not_inexact(name: str, path: str, kind: DType | str) -> TypeError:
     """The error for integers, or what is no array, where real or complex tensors are needed."""
     return TypeError(
-        f"{name}: {path} is {kind}; only floating-point and complex tensors can be optimised. "
-        "Convert it, freeze it (groups, partition and masks pass it by), or leave it out of the params (None "
-        "in its place is skipped)."
+        f"{name}: {path or 'the tensor'} is {kind}; only floating-point and complex tensors can be "
+        "optimised. Convert it, freeze it (groups, partition and masks pass it by), or leave it out of the "
+        "params (None in its place is skipped)."
     )
 
 

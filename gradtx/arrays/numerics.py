@@ -173,7 +173,7 @@ def cast(x: Array, dtype: DType) -> Array:
 
     Without x64 there is no float64, which NumPy arrays often are: then it is float32.
     """
-    if x.dtype == dtype and not getattr(x, "weak_type", True):  # a NumPy array has none
+    if x.dtype == dtype and not getattr(x, "weak_type", isinstance(x, np.ndarray | np.generic)):
         return x
     return jax.lax.convert_element_type(x, jax.dtypes.canonicalize_dtype(dtype))
 
@@ -221,8 +221,10 @@ def debias(moment: Array, decay: Scalar, step: Array) -> Array:
 
 
 def one_minus_power(base: Scalar, exponent: Array) -> Array:
-    """1 − baseᵗ to full precision, for base in [0, 1] and t > 0; exponent must be floating."""
+    """1 − baseᵗ for t > 0, to full precision for base of at least 0; exponent must be floating."""
     if isinstance(base, float | int):
+        if base < 0:
+            return 1 - base**exponent
         log = math.log(base) if base > 0 else -math.inf
         return -jnp.expm1(exponent * log)
     return _one_minus_power(base.astype(jnp.promote_types(base.dtype, exponent.dtype)), exponent)
@@ -231,7 +233,8 @@ def one_minus_power(base: Scalar, exponent: Array) -> Array:
 @jax.custom_jvp
 def _one_minus_power(base: Array, exponent: Array) -> Array:
     # 1 - base is exact for base in [0.5, 1], so log1p of it keeps the digits that 1 - base**t loses.
-    return -jnp.expm1(exponent * jnp.log1p(-(1 - base)))
+    powered = -jnp.expm1(exponent * jnp.log1p(-(1 - jnp.abs(base))))
+    return jnp.where(base < 0, 1 - base**exponent, powered)
 
 
 @_one_minus_power.defjvp

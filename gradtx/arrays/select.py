@@ -37,7 +37,12 @@ from gradtx.arrays.types import PyTree, Selector
 
 
 def path_string(path: tuple[Any, ...]) -> str:
-    """A pytree key path as patterns and state names see it: ``dense/kernel``."""
+    """A pytree key path in words, where nothing is known of the nodes: a last field ``value`` is a box's."""
+    return joined_keys(path[:-1] if path[-1:] == _VALUE else path)
+
+
+def joined_keys(path: tuple[Any, ...]) -> str:
+    """A pytree key path, without the names of boxes, as patterns and state names see it: ``dense/kernel``."""
     return "/".join(map(_key, path))
 
 
@@ -75,19 +80,20 @@ def leaf_paths(tree: PyTree, is_leaf: Callable[[Any], bool] = errors.is_none) ->
     ``['a/b']`` and ``['a']['b']``.
     """
     found = key_paths(tree, is_leaf)
-    return told_apart(list(map(path_string, found)), list(map(jax.tree_util.keystr, found)))
+    return told_apart(list(map(joined_keys, found)), lambda i: jax.tree_util.keystr(found[i]))
 
 
-def told_apart(names: Sequence[str], exact: Sequence[str]) -> list[str]:
-    """Names, with the exact ones in place of those that occur more than once."""
+def told_apart(names: Sequence[str], exact: Callable[[int], str]) -> list[str]:
+    """Names, with the exact one of the i-th, ``exact(i)``, in place of those that occur more than once."""
     found = list(names)
-    while True:
+    while len(set(found)) < len(found):
         times = Counter(found)
-        again = [i for i, name in enumerate(found) if times[name] > 1 and name != exact[i]]
-        if not again:
-            return found
-        for i in again:
-            found[i] = exact[i]
+        changed = {i: exact(i) for i, name in enumerate(found) if times[name] > 1 and name != exact(i)}
+        if not changed:
+            break
+        for i, name in changed.items():
+            found[i] = name
+    return found
 
 
 _UNMATCHED = object()
@@ -163,12 +169,20 @@ def labels_of(name: str, what: str, selector: Selector, tree: PyTree, default: o
         ) from None
 
 
+_TRACED = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+
+
 @contextmanager
 def _asking(name: str, what: str, leaves: list[Any]) -> Iterator[None]:
     """Around a function of a user's that is asked about these leaves."""
     try:
         yield
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+    except _TRACED as error:
         raise TypeError(
             f"{name}: {what} looks at the values of the params, which are not known while jax traces: decide "
             "by path, shape or dtype, or make a tree of labels beforehand"

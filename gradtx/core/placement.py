@@ -44,7 +44,9 @@ class Beginning:
     @cached_property
     def numbers(self) -> Params:
         """The params, with None in place of those that have no real or complex numbers."""
-        return self.treedef.unflatten([x if x is None or has_numbers(x) else None for x in self.leaves])
+        leaves = [x if x is None or has_numbers(x) else None for x in self.leaves]
+        alike = all(x is y for x, y in zip(leaves, self.leaves, strict=True))
+        return self.params if alike else self.treedef.unflatten(leaves)
 
     def check_numbers(self, name: str) -> None:
         """Raise if one of the params has no real or complex numbers."""

@@ -17,7 +17,6 @@ from gradtx.arrays.types import Array, DType, PyTree
 from gradtx.core.batch import STACK, Batch
 from gradtx.core.layout import Slots
 from gradtx.core.rule import returned, slots_made
-from gradtx.core.run import Guard
 from gradtx.values.counting import number_at
 from gradtx.values.programs import Programs, Template
 
@@ -35,13 +34,12 @@ class Tensor(NamedTuple):
 
 class Shared(NamedTuple):
     """What all tensors have in common: the numbers of the program, the step and the seed of each stage, the
-    extra arguments that stages name, and the guard."""
+    extra arguments that stages name."""
 
     numbers: Sequence[Any]
     steps: Sequence[Array | None]
     seeds: Sequence[Any]
     extra: Mapping[str, Any]
-    guard: Guard | None
 
 
 class LeafwiseProgram:
@@ -87,18 +85,13 @@ class LeafwiseProgram:
             if "key" in names:
                 known["key"] = key_for(shared.seeds[i], tensor.stream, known["step"])
             given = {name: known[name] for name in names[1:] if name in known}
-            update = rule.update if shared.guard is None else shared.guard.rule(rule.update, seen)
             try:
-                out = update(layout.see(x), **given)
+                out = rule.update(layout.see(x), **given)
             except Exception as error:
                 error.add_note(f"in the rule {stage.name}")
                 raise
             new, slots = returned(stage.name, out, layout.see(x))
-            kept = layout.write(stage.name, slots, old)
-            if shared.guard is not None:  # the rule's own are guarded where it makes them
-                beside = [name for name in kept if name not in slots]
-                kept = {**kept, **{name: shared.guard.state(kept[name], old[name]) for name in beside}}
-            new_slots.append(kept)
+            new_slots.append(layout.write(stage.name, slots, old))
             x = layout.show(new, x)
         return cast(x, out_dtype), new_slots
 

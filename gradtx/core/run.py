@@ -11,27 +11,7 @@ from gradtx.arrays import errors
 from gradtx.arrays.errors import is_sparse
 from gradtx.arrays.numerics import at_least_float32, cast, is_inexact, is_number, promoted
 from gradtx.arrays.per_tensor import is_traced
-from gradtx.arrays.types import Array, DType, Params, PyTree, State, Updates
-from gradtx.core.layout import Slots
-
-
-class Guard(Protocol):
-    """A condition under which an update takes place: where it fails, the state stays and updates are 0.
-
-    It is a pytree, for compiled functions are handed it.
-    """
-
-    def rule(self, update: Callable[..., Any], slots: Slots) -> Callable[..., Any]:
-        """The `update` of a rule that leaves these slots as they are where the condition fails."""
-        ...
-
-    def state(self, new: PyTree, old: PyTree) -> PyTree:
-        """What is kept, of two trees of one structure."""
-        ...
-
-    def updates(self, leaves: list[Array | None]) -> list[Array | None]:
-        """The updates, or zeros."""
-        ...
+from gradtx.arrays.types import DType, Params, PyTree, State, Updates
 
 
 class Needy(Protocol):
@@ -60,7 +40,6 @@ class Run:
         treedef: the structure of `given`, in which None is a leaf.
         dtypes: in which the updates leave, one for each leaf.
         which: for each leaf the index of its variant, where the numbers of stages differ by leaf.
-        guard: under which condition the update takes place; None if always.
         traced: whether the updates are traced.
     """
 
@@ -74,7 +53,6 @@ class Run:
     treedef: Any
     dtypes: list[DType]
     which: Sequence[int]
-    guard: Guard | None
     traced: bool
 
     @classmethod
@@ -89,12 +67,11 @@ class Run:
         param_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
         wide: bool = False,
         which: Sequence[int] = (),
-        guard: Guard | None = None,
     ) -> Self:
         """The run of an update, checked.
 
         Args:
-            name, updates, params, extra, which, guard: as above.
+            name, updates, params, extra, which: as above.
             needs: what must be given, with the stage that needs it.
             param_shape: the shape of the param that an incoming update of a shape is for.
             wide: whether the updates leave in at least float32.
@@ -103,20 +80,28 @@ class Run:
             TypeError, ValueError: for what does not fit together; the message names the path.
         """
         leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda x: x is None or is_sparse(x))
-        leaves = [leaf if leaf is None or hasattr(leaf, "dtype") else _as_leaf(leaf) for leaf in leaves]
         beside: list[Any] = [None] * len(leaves) if params is None else match(name, treedef, updates, params)
         dtypes: list[DType] = []
         left: dict[int, Any] = {}
         for i, (grad, param) in enumerate(zip(leaves, beside, strict=True)):
-            if param is not None and not hasattr(param, "dtype"):
-                param = beside[i] = _as_leaf(param)
-            usual = (grad is None or has_numbers(grad)) and (param is None or has_numbers(param))
-            if not usual and _is_left_out(grad, param):
+            # To ask jax for a dtype takes its time: once for each.
+            kind, param_kind = getattr(grad, "dtype", None), getattr(param, "dtype", None)
+            if kind is None and grad is not None:
+                grad, kind = _as_leaf(grad)
+                leaves[i] = grad
+            if param_kind is None and param is not None:
+                param, param_kind = _as_leaf(param)
+                beside[i] = param
+            if param is not None and not is_inexact(param_kind):
+                is_left = True
+            elif grad is None or is_inexact(kind):
+                is_left = False
+            else:  # whole numbers beside a param that is optimised are numbers as well
+                is_left = param is None or not is_number(kind)
+            dtypes.append(None if is_left else kind)
+            if is_left:
                 left[i], leaves[i] = grad, None
-                dtypes.append(None)
-                continue
-            dtypes.append(None if grad is None else grad.dtype)
-            if grad is None:
+            if is_left or grad is None:
                 continue
             if param is not None:
                 shape = param_shape(grad.shape)
@@ -124,7 +109,7 @@ class Run:
                     path = errors.path_of(updates, i)
                     what = "the update" if shape == grad.shape else "an example's update"
                     raise errors.another_shape(name, path, what, shape, "the param", param.shape)
-                dtypes[i] = promoted(grad.dtype, param.dtype)
+                dtypes[i] = promoted(kind, param_kind)
             if wide:
                 dtypes[i] = at_least_float32(dtypes[i])
         for what, whose in needs.items():
@@ -134,7 +119,7 @@ class Run:
                 raise errors.needs(whose.name, what, whose.hint(what))
         return cls(
             name, updates, params, extra, leaves, beside, left, treedef, dtypes,
-            which or [0] * len(leaves), guard, is_traced(leaves),
+            which or [0] * len(leaves), is_traced(leaves),
         )  # fmt: skip
 
     def column(self, name: str, other: PyTree, what: str) -> list[Any]:
@@ -159,7 +144,7 @@ class Run:
     def check_left(self, name: str) -> None:
         """Raise if a stage that would compute with it is to pass by something that is left out."""
         for i, x in self.left.items():
-            if x is None or getattr(x, "dtype", None) == jax.dtypes.float0:
+            if x is None or getattr(x, "dtype", None) == NOTHING:
                 continue  # nothing is asked for; so says the gradient of an integer, too
             numbers = hasattr(x, "dtype") and is_inexact(x.dtype)
             kind = errors.kind_of(self.beside[i] if numbers else x)
@@ -169,8 +154,6 @@ class Run:
         """The updates as they leave."""
         pairs = zip(self.leaves, self.dtypes, strict=True)
         leaves = [x if x is None else cast(x, dtype) for x, dtype in pairs]
-        if self.guard is not None:
-            leaves = self.guard.updates(leaves)
         for i, x in self.left.items():
             leaves[i] = x
         return self.treedef.unflatten(leaves)
@@ -204,15 +187,13 @@ def check_inexact(name: str, tree: PyTree, i: int, leaf: Any) -> None:
         raise errors.not_inexact(name, errors.path_of(tree, i), errors.kind_of(leaf))
 
 
-def _as_leaf(x: Any) -> Any:
+def _as_leaf(x: Any) -> tuple[Any, DType]:
     # What is no number stays what it is, until a stage that would compute with it says where it is.
-    return jnp.asarray(x) if isinstance(x, bool | int | float | complex) else x
+    if not isinstance(x, bool | int | float | complex):
+        return x, NOTHING
+    leaf = jnp.asarray(x)
+    return leaf, leaf.dtype
 
 
-def _is_left_out(grad: Any, param: Any) -> bool:
-    if param is not None and not has_numbers(param):
-        return True
-    if grad is None or has_numbers(grad):
-        return False
-    # Whole numbers beside a param that is optimised are numbers as well.
-    return param is None or not hasattr(grad, "dtype") or not is_number(grad.dtype)
+NOTHING = jax.dtypes.float0
+"""The dtype of what has no numbers."""

@@ -149,18 +149,15 @@ class LeafwiseSegment:
         calls: list[tuple[LeafwiseProgram, Shared]] = []
         for variant in self.variants:
             numbers, steps = variant.books(counts, run.traced)
-            calls.append((variant.program(run.traced)[0], Shared(numbers, steps, seeds, extra, run.guard)))
+            calls.append((variant.program(run.traced)[0], Shared(numbers, steps, seeds, extra)))
 
         outs, slots = self._called(run, tensors, calls, final)
         for j, (stage, form) in enumerate(zip(self.stages, forms, strict=True)):
             if stage.periodic is not None:
                 self._refresh(run, j, tensors, slots, calls)
             trees = {name: run.treedef.unflatten([own[j][name] for own in slots]) for name in form.slots}
-            count = calls[0][1].steps[j]
-            if run.guard is not None and count is not None:
-                count = run.guard.state(count, counts[j])
             kept = inner[j]._replace(**trees) if trees else inner[j]
-            states[self.first + j] = form.rebuild(mine[j], kept, count)
+            states[self.first + j] = form.rebuild(mine[j], kept, calls[0][1].steps[j])
         return run.after(outs, self._passed(run) if run.left else None)
 
     def _passed(self, run: Run) -> dict[int, Any]:
@@ -258,8 +255,6 @@ class LeafwiseSegment:
             given = [old[i] for i in members], shared.numbers, shared.steps[j]
             new = program.refresh(*given, stage=j, batch=self.batch, **stage.periodic._asdict())
             for i, own in zip(members, new, strict=True):
-                if run.guard is not None:
-                    own = run.guard.state(own, {name: tensors[i].slots[j][name] for name in names})
                 slots[i][j] = {**slots[i][j], **own}
 
     def _situation(self, run: Run, tensor: Tensor, i: int) -> str:

@@ -45,7 +45,7 @@ from gradtx.core.layout import ScheduledState as ScheduledState
 from gradtx.core.layout import StateForm, StateMismatch
 from gradtx.core.placement import Beginning
 from gradtx.core.rule import Asks, Rule
-from gradtx.core.run import Guard, Run, Segment
+from gradtx.core.run import Run, Segment
 from gradtx.values.parts import Number
 from gradtx.values.programs import Programs
 from gradtx.values.value import Value
@@ -136,7 +136,7 @@ class GradientTransformation(Value):
     def adopt(argument: Any) -> Any:
         """Transformations of other libraries are taken in as `GradientTransformation(init, update)`."""
         if _is_foreign(argument):
-            return GradientTransformation.adopted(argument.init, argument.update)
+            return _made_of(argument) or GradientTransformation.adopted(argument.init, argument.update)
         if type(argument) is dict:
             return {key: GradientTransformation.adopt(child) for key, child in argument.items()}
         if type(argument) in (list, tuple):
@@ -302,7 +302,6 @@ class Plan:
         params: Params | None,
         extra: Mapping[str, Any],
         which: Sequence[int] = (),
-        guard: Guard | None = None,
     ) -> Run:
         """What the first segment is handed; see `Run`."""
         return Run.start(
@@ -314,7 +313,6 @@ class Plan:
             param_shape=self.param_shape,
             wide=self.is_wide,
             which=which,
-            guard=guard,
         )
 
 
@@ -327,19 +325,17 @@ def run_plan(
     extra: Mapping[str, Any],
     *,
     which: Sequence[int] = (),
-    guard: Guard | None = None,
 ) -> tuple[Updates, State]:
-    """An update of a transformation by another plan, or under a guard.
+    """An update of a transformation by another plan.
 
     Args:
         tx: the transformation.
         plan: its own, or one of several variants.
         updates, state, params, extra: as in every `update`.
         which: for each leaf (None included) the index of its variant. Default: the first for all.
-        guard: under which condition the update takes place. Default: always.
     """
     states = _unpacked(tx, updates, state)
-    run = plan.start(tx.name, updates, params, extra, which, guard)
+    run = plan.start(tx.name, updates, params, extra, which)
     for segment in plan.segments:
         run = segment.advance(run, states, final=segment is plan.segments[-1])
     return run.finish(), tx.pack(iter(states))
@@ -366,6 +362,12 @@ def _is_foreign(x: Any) -> bool:
     return (
         getattr(x, "_fields", None) == ("init", "update") or not jax.tree.leaves(x) or x in jax.tree.leaves(x)
     )
+
+
+def _made_of(pair: Any) -> GradientTransformation | None:
+    """The value whose two functions a pair has, if it says so."""
+    whose = [getattr(function, "transformation", None) for function in (pair.init, pair.update)]
+    return whose[0] if isinstance(whose[0], GradientTransformation) and whose[0] == whose[1] else None
 
 
 def check_transformation(name: str, where: str, x: object) -> None:

@@ -123,8 +123,7 @@ class TreewiseSegment:
         incoming = run.treedef.unflatten(wide)
         seen = run if others == "shown" or not run.left else run.of_numbers()
         updates, new = self.stage.advanced(seen, incoming, given)
-        held = state if self.stage.form.is_empty else _held(name, given, new)
-        states[self.first] = held if run.guard is None else run.guard.state(held, given)
+        states[self.first] = state if self.stage.form.is_empty else _held(name, given, new)
         leaves, left = match(name, run.treedef, incoming, updates, "what it returned"), run.left
         if left:
             if others == "shown":

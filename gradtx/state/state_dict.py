@@ -20,7 +20,7 @@ from jax.core import Tracer
 from jax.tree_util import keystr
 
 from gradtx.arrays.numerics import owned
-from gradtx.arrays.select import key_paths, path_string, told_apart
+from gradtx.arrays.select import joined_keys, key_paths, told_apart
 from gradtx.arrays.types import Array, State
 from gradtx.core.transformation import GradientTransformation, ScheduledState
 
@@ -182,7 +182,7 @@ class _Leaf(NamedTuple):
 
     @property
     def name(self) -> str:
-        return "/".join(filter(None, (self.part, path_string(self.path))))
+        return "/".join(filter(None, (self.part, joined_keys(self.path))))
 
     @property
     def exact(self) -> str:
@@ -195,7 +195,7 @@ def _names(what: str, tx: GradientTransformation, state: State) -> list[str]:
     # A walk over the places of the leaves: its order is the chain's, and that of a dict another.
     places = treedef.unflatten(map(_Place, range(treedef.num_leaves)))
     leaves = sorted(_walk(tx, places, Counter()), key=lambda leaf: leaf.place.index)
-    names = told_apart([leaf.name for leaf in leaves], [leaf.exact for leaf in leaves])
+    names = told_apart([leaf.name for leaf in leaves], lambda i: leaves[i].exact)
     if len(set(names)) < len(names):
         repeated = sorted(name for name, times in Counter(names).items() if times > 1)
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import operator
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,15 +16,21 @@ def nnx_of(x: Any) -> Any:
     return nnx if nnx is not None and isinstance(x, nnx.Module) else None
 
 
+def is_variable(x: Any) -> bool:
+    """Whether x is a variable of Flax nnx, such as a param of a module."""
+    nnx = sys.modules.get("flax.nnx")
+    return nnx is not None and isinstance(x, nnx.Variable)
+
+
 def params_of(x: Any) -> Any:
     """The tree of arrays that a user's params stand for: of a module, its `nnx.Param`s."""
     nnx = nnx_of(x)
     return x if nnx is None else nnx.state(x, nnx.Param)
 
 
-def by_path(state: Any) -> dict[tuple[Any, ...], Any]:
-    """The leaves of the state of a module, None included, by their paths, without the boxes of arrays."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_none)
+def by_path(state: Any, is_leaf: Callable[[Any], bool] | None = None) -> dict[tuple[Any, ...], Any]:
+    """The leaves of the state of a module by their paths, without the boxes of arrays."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_leaf)
     return {path[:-1] if path and path[-1] == _BOX else path: leaf for path, leaf in leaves}
 
 
@@ -70,8 +76,9 @@ class Held:
 
         None for params that are lost; None in place of the list if the tree is no such tree.
         """
-        given = by_path(params_of(tree))
-        return self._in_order(given) if given.keys() == self._found.keys() else None
+        given = by_path(params_of(tree), is_none)
+        here = {path for path, x in given.items() if x is not None or path in self._found}
+        return self._in_order(given) if here == self._found.keys() else None
 
     def _in_order(self, found: dict[Any, Any]) -> list[Any]:
         return [found.get(path) for path in self.paths]
@@ -86,6 +93,57 @@ class Held:
         params = params_of(self.module)
         self._treedef, self._found = jax.tree.structure(params), by_path(params)
         self._where, self._variables, self._arrays = where, variables, arrays
+
+
+class HeldVariables:
+    """Variables in a tree, such as the list of some params of a module, that an optimizer moves.
+
+    Attributes:
+        module: the tree.
+        seen: the array of each, when that was looked at or written last.
+    """
+
+    def __init__(self, tree: Any):
+        self.module = tree
+        self.seen = self.now()
+
+    def now(self) -> list[Any]:
+        """The array of each variable now."""
+        return jax.tree.leaves(self.module)
+
+    def write(self, arrays: Sequence[Any]) -> None:
+        """Put arrays into the variables."""
+        for variable, array in zip(jax.tree.leaves(self.module, is_leaf=is_variable), arrays, strict=True):
+            sys.modules["flax.nnx"].update(variable, array)
+        self.seen = list(arrays)
+
+    def of_tree(self, tree: Any) -> list[Any] | None:
+        """Of a tree that has arrays where this has variables, the arrays; None if it is no such tree."""
+        try:
+            found = jax.tree.structure(self.module, is_leaf=is_variable).flatten_up_to(tree)
+        except (ValueError, TypeError):
+            return None
+        return [jax.tree.leaves(x)[0] if is_variable(x) else x for x in found]
+
+
+def held(params: Any) -> "Held | HeldVariables | None":
+    """What of Flax's the params are in, which they stay in; None for arrays alone.
+
+    The state of a module is a tree of arrays, though they are in variables, too.
+    """
+    nnx = sys.modules.get("flax.nnx")
+    if nnx is None:
+        return None
+    if isinstance(params, nnx.Module):
+        return Held(params)
+    leaves = jax.tree.leaves(params, is_leaf=lambda x: isinstance(x, nnx.Variable | nnx.State))
+    kinds = {is_variable(x) for x in leaves}
+    if kinds == {True, False}:
+        raise TypeError(
+            "some of the params are variables of Flax, which a step updates, and some are arrays, which it "
+            "returns anew; put them into two groups"
+        )
+    return HeldVariables(params) if True in kinds else None
 
 
 def _variables_of(module: Any) -> tuple[list[Any], list[Any]]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from gradtx.values.domains import OFF, DTypeMark, Interval, OffAtZeroMark, StaticMark
+from gradtx.values.domains import OFF, DTypeMark, Interval, OffAtZeroMark, StaticMark, Vouched
 from gradtx.values.parts import Choice, Number, Part, canonical, is_concrete_scalar, is_number
 from gradtx.values.value import Value, split
 
@@ -35,6 +35,7 @@ class Argument:
         self.is_static, self.is_off_at_zero, self.is_dtype = (
             any(isinstance(mark, kind) for mark in marks) for kind in (StaticMark, OffAtZeroMark, DTypeMark)
         )
+        self.is_bool = annotation is bool
         self.may_be_none = parameter.default is None or _admits_none(annotation)
         unmarked = parameter.annotation in (inspect.Parameter.empty, float, int, "float", "int") and not marks
         number = parameter.default is inspect.Parameter.empty or is_number(parameter.default)
@@ -72,8 +73,10 @@ class Argument:
                 f"{maker}: {self.name} must be None or a dtype of real or complex numbers, such as "
                 f"'bfloat16', got {x!r}"
             )
-        if x is None and self.may_be_none:
+        if isinstance(x, Vouched) or (x is None and self.may_be_none):
             return
+        if self.is_bool and (x is None or isinstance(x, str | bytes | list | tuple | dict)):
+            raise TypeError(f"{maker}: {self.name} must be True or False, got {x!r}")
         number = jax.device_get(x).item() if is_concrete_scalar(x) else x
         for interval in self.intervals:
             if is_number(number):

@@ -98,7 +98,14 @@ def _called(where: str, config: Any) -> Any:
             raise _unreadable(f"{factory.name}: {argument}", "a dict", x)
     args, kwargs = factory.by_position(known)
     unknown = {str(argument): x for argument, x in given.items() if argument not in known}
-    return factory(*args, **kwargs, **unknown)
+    try:
+        return factory(*args, **kwargs, **unknown)
+    except Exception as error:
+        if str(error).startswith(("from_config: ", *(f"{known.name}: " for known in FACTORIES.values()))):
+            raise
+        # Of Python, about what the factory did with an argument of another kind than it asks for.
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"from_config: {factory.name}: these arguments do not work: {error}") from error
 
 
 def _unreadable(where: str, expected: str, found: object) -> ValueError:

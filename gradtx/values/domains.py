@@ -76,6 +76,11 @@ class Off(int):
 OFF = Off(0)
 
 
+class Vouched(float):
+    """A number that is asked for no domain, for whoever gives it answers for it; it prints and computes as
+    a float."""
+
+
 # A callable is resolved before a body sees its argument, so the body may compute with it: the Any
 # stands for `Callable[[Array], Scalar]`, which no type checker would let a formula multiply.
 ScalarOrSchedule: TypeAlias = float | Array | Any

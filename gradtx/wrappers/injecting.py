@@ -70,6 +70,7 @@ def _injected(
     schedules: Mapping[str, Callable[..., Any]],
 ):
     inner = inner_factory
+    _check_static(static_args, inner.factory)
     stateful = {name: _with_state(schedule) for name, schedule in schedules.items()}
     candidates = {name: inner.arguments[name] for name in inner.arguments if name in inner.factory.numeric}
     fixed = {
@@ -149,7 +150,6 @@ def inject_hyperparams(
     """
     names = (static_args,) if isinstance(static_args, str) else tuple(static_args)
     if isinstance(inner_factory, GradientTransformation):
-        _check_static(names, inner_factory.factory)
         own = {name: x for name, x in inner_factory.schedules.items() if name not in names}
         return _injected(inner_factory, names, hyperparam_dtype, {**own, **(schedules or {})})
     if not callable(inner_factory):
@@ -187,6 +187,8 @@ def _factory_of_plain(function: Callable[..., Any]) -> Factory:
 
 
 def _check_static(names: tuple[str, ...], factory: Any) -> None:
+    if not isinstance(names, list | tuple):
+        raise TypeError(f"inject_hyperparams: static_args must be names of arguments, got {names!r}")
     known = factory.parameters
     unknown = [name for name in names if name not in known]
     if unknown and not any(p.kind is KEYWORDS for p in known.values()):

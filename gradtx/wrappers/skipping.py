@@ -27,6 +27,8 @@ def skip_not_finite(
 ) -> tuple[Array, dict[str, Array]]:
     """Leave a gradient out if there is a NaN or an infinity in it.
 
+    What the optimizer makes of finite gradients is not looked at; `apply_if_finite` does.
+
     Args:
         updates: the gradient, a tree of arrays.
         gradient_step, params: not looked at.

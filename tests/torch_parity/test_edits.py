@@ -26,6 +26,7 @@ class Mlp(nnx.Module):
             [nnx.Linear(3, 3, param_dtype=float, rngs=nnx.Rngs(seed + i)) for i in range(3)]
         )
         self.extra = nnx.data(None)
+        self.absent = nnx.Param(None)
 
     def __call__(self, x: Any) -> Any:
         for layer in self.layers:
@@ -434,13 +435,13 @@ def test_numbers_and_pairs_may_be_lists_and_arrays(make: Any, x64) -> None:
     options = {"Adam": {"betas": (0.75, 0.5)}, "Rprop": {"etas": (0.25, 1.5), "step_sizes": (0.125, 2.0)}}
     for name, pairs in options.items():
         given = {option: make(pair) for option, pair in pairs.items()}
-        if name == "Rprop" and make in (PAIRS["arrays"], PAIRS["arrays of one"]):
-            continue  # PyTorch's are floats
         found = getattr(optim, name)([jnp.ones(())], lr=jnp.array([0.5]), **given)
         exact = getattr(optim, name)([jnp.ones(())], lr=0.5, **pairs)
         for grad in (1.0, -2.0):
             (x,), (y,) = found.step([jnp.array(grad)]), exact.step([jnp.array(grad)])
             assert x.shape == () and float(x) == pytest.approx(float(y), rel=1e-12)
+        (group,) = optim.to_torch_state_dict(found)["param_groups"]
+        assert {option: group[option] for option in pairs} == pairs
 
 
 # --- closures ---------------------------------------------------------------------------------------
@@ -468,6 +469,32 @@ def test_a_closure_leaves_its_statistics_in_the_module() -> None:
         lbfgs.step(lambda model: jnp.sum(model(x) ** 2))
     model.eval()
     assert float(lbfgs.step(lambda model: jnp.sum((model(x) - 1) ** 2))) > 0
+
+
+def test_params_of_a_module_in_lists_are_updated_in_place() -> None:
+    """As one writes PyTorch's groups: by gradients, by closures, with edits, and a late one."""
+    model, late = linear(), nnx.Param(jnp.zeros(2))
+    kernel = np.array(model.kernel[...])
+    optimizer = optim.SGD([{"params": [model.bias], "lr": 1.0}, {"params": iter([model.kernel])}], lr=0.5)
+    grads = nnx.grad(lambda model: jnp.sum(model(jnp.ones((1, 2)))))(model)
+    optimizer.step([[grads["bias"]], [None]])
+    optimizer.step([[GRADS["bias"]], [GRADS["kernel"]]])
+    np.testing.assert_allclose(model.bias[...], -2)
+    np.testing.assert_allclose(model.kernel[...], kernel - 0.5, rtol=1e-6)
+    model.kernel[...] = jnp.full((2, 1), 3.0)
+    loss = optimizer.step(lambda groups: jnp.sum(groups[1][0][...] ** 2) / 2)
+    assert float(loss) == 9 and optimizer.params[1][0] is model.kernel
+    np.testing.assert_allclose(model.kernel[...], 1.5)
+    optimizer.add_param_group({"params": late})
+    optimizer.step([[None], [None], [np.ones(2, np.float32)]])
+    np.testing.assert_allclose(late[...], -0.5)
+    assert optimizer.state == {} and len(optimizer.param_groups) == 3
+    with pytest.raises(ValueError, match="some parameters appear in more than one parameter group"):
+        optimizer.add_param_group({"params": [model.bias]})
+    with pytest.raises(TypeError, match="some of the params are variables of Flax"):
+        optim.SGD([model.kernel, jnp.ones(2)])
+    with pytest.raises(ValueError, match=r"SGD.step: the params have no \[1\], the gradients do"):
+        optim.SGD([model.kernel]).step([jnp.ones(2), jnp.ones(2)])
 
 
 def test_gradients_may_be_a_module_and_not_the_module() -> None:

@@ -18,6 +18,7 @@ import torch
 from torch.optim.lbfgs import _strong_wolfe
 
 import gradtx
+from gradtx.torch.optim import LBFGS
 from gradtx.torch.optim._lbfgs import LBFGSState, from_torch_state, lbfgs, to_torch_state
 from gradtx.torch.optim._strong_wolfe import Point, strong_wolfe
 from tests.closeness import assert_no_further, furthest
@@ -498,3 +499,46 @@ MISTAKES = {
 def test_mistakes(call: Any, kind: type[Exception], message: str) -> None:
     with pytest.raises(kind, match=message):
         call()
+
+
+EDITS = [{"max_iter": 2}, {"line_search_fn": "strong_wolfe"}, {"lr": -0.01}, {"max_iter": 6, "lr": 0.5}]
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_in_mid_run_keeps_the_history(edit: dict[str, Any], x64) -> None:
+    start = np.array([3.0, -1.0, 0.5])
+    param = torch.nn.Parameter(torch.tensor(start))
+    options = {"lr": 0.3, "max_iter": 4, "history_size": 5}
+    theirs, ours = torch.optim.LBFGS([param], **options), LBFGS([jnp.asarray(start)], **options)
+
+    def closure() -> torch.Tensor:
+        theirs.zero_grad()
+        loss = ((param - 1) ** 4 + param**2).sum()
+        loss.backward()
+        return loss
+
+    def same(params: Any) -> Any:
+        return jnp.sum((params[0] - 1) ** 4 + params[0] ** 2)
+
+    for k in range(4):
+        if k == 2:
+            theirs.param_groups[0].update(edit)
+            ours.param_groups[0].update(edit)
+        theirs.step(closure)
+        ours.step(same)
+        np.testing.assert_allclose(ours.params[0], param.detach().numpy(), rtol=1e-11, atol=1e-12)
+
+
+def test_of_a_history_that_is_made_shorter_the_newest_stays(x64) -> None:
+    optimizer = LBFGS([jnp.array([3.0, -1.0])], lr=0.3, max_iter=6, history_size=5)
+
+    def loss(params: Any) -> Any:
+        return jnp.sum((params[0] - 1) ** 4)
+
+    optimizer.step(loss)
+    newest = optimizer.state_dict()["state"][0]["old_dirs"][-1]
+    optimizer.param_groups[0].update(history_size=2, max_iter=0)
+    optimizer.step(loss)
+    kept = optimizer.state_dict()["state"][0]["old_dirs"]
+    assert len(kept) == 2
+    np.testing.assert_array_equal(kept[-1], newest)

@@ -1,5 +1,6 @@
 """Losses beside PyTorch's, in float64: values and gradients, also where a derivative is a convention."""
 
+import itertools
 import pickle
 import re
 from typing import Any
@@ -231,6 +232,11 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[Any, ...]]] = {
         {},
         (normal(7, 3, 4), SEQUENCE_LABELS, np.array([7, 5, 6]), np.array([3, 0, 2])),
     ),
+    "ctc, no labels in one row": (
+        "CTCLoss",
+        {},
+        (SEQUENCES, labels(0), np.array([7, 4, 0]), np.zeros(3, int)),
+    ),
     "ctc, impossible": (
         "CTCLoss",
         {},
@@ -319,6 +325,80 @@ def test_values_and_gradients_are_torch(case, x64) -> None:
     for reduction, mine in zip(reductions, ours(kind, options, inputs, reductions), strict=True):
         for x, reference in zip(mine, theirs(kind, options, inputs, reduction), strict=True):
             assert_same(x, reference)
+
+
+def every(*lists: list[float]) -> tuple[np.ndarray, ...]:
+    """One argument for each list, with all combinations of their numbers."""
+    return tuple(map(np.array, zip(*itertools.product(*lists), strict=True)))
+
+
+def every_row(numbers: list[float], length: int) -> np.ndarray:
+    """Rows of this length, with all combinations of these numbers."""
+    return np.array(list(itertools.product(numbers, repeat=length)))
+
+
+HARD = [0.0, -0.0, 1.0, -2.5, 800.0, -800.0, 1e200, -1e200, 1e-200, INF, -INF, NAN]
+ROWS = every_row([0.0, 1.0, -2.0, 800.0, INF, -INF, NAN], 3)
+ROW_LABELS = np.arange(len(ROWS)) % 3
+PAIR = every_row([0.0, 1.0, -2.0, INF, NAN], 2)
+FIRST, SECOND = (np.array(i) for i in zip(*itertools.product(range(len(PAIR)), repeat=2), strict=True))
+
+# Not here, for they differ on purpose: SoftMarginLoss, which PyTorch lets overflow; the multi-class margins,
+# where PyTorch hides NaN; and derivatives by the target of PoissonNLLLoss with full=True, which in PyTorch
+# are NaN for targets of 0.
+HARD_CASES: dict[str, tuple[str, dict[str, Any], tuple[np.ndarray, ...]]] = {
+    "mse": ("MSELoss", {}, every(HARD, HARD)),
+    "l1": ("L1Loss", {}, every(HARD, HARD)),
+    "smooth l1": ("SmoothL1Loss", {"beta": 0.3}, every(HARD, HARD)),
+    "smooth l1, beta 0": ("SmoothL1Loss", {"beta": 0}, every(HARD, HARD)),
+    "huber": ("HuberLoss", {"delta": 2.0}, every(HARD, HARD)),
+    "bce": ("BCELoss", {}, every([0.0, 0.3, 1.0, 1e-200], [0.0, 0.3, 1.0])),
+    "bce with logits": ("BCEWithLogitsLoss", {}, every(HARD, [0.0, 0.3, 1.0, NAN])),
+    "bce with logits, pos_weight": (
+        "BCEWithLogitsLoss",
+        {"pos_weight": array(2.0)},
+        every(HARD, [0.0, 0.3, 1.0]),
+    ),
+    "kl": ("KLDivLoss", {}, every(HARD, HARD)),
+    "kl, log": ("KLDivLoss", {"log_target": True}, every(HARD, HARD)),
+    "ranking": ("MarginRankingLoss", {"margin": 0.5}, every(HARD, HARD, [1.0, -1.0])),
+    "hinge": ("HingeEmbeddingLoss", {"margin": 0.5}, every(HARD, [1.0, -1.0, 0.0])),
+    "gaussian": (
+        "GaussianNLLLoss",
+        {},
+        every([0.0, 800.0, INF, NAN], [0.0, NAN], [0.0, 1e-7, 2.0, INF, NAN]),
+    ),
+    "poisson": ("PoissonNLLLoss", {}, every(HARD, [0.0, 2.0, INF, NAN])),
+    "poisson, rate": ("PoissonNLLLoss", {"log_input": False}, every(HARD, [0.0, 2.0, INF, NAN])),
+    "cross entropy": ("CrossEntropyLoss", {}, (ROWS, ROW_LABELS)),
+    "cross entropy, smoothing": (
+        "CrossEntropyLoss",
+        {"weight": WEIGHT, "ignore_index": 1, "label_smoothing": 0.2},
+        (ROWS, ROW_LABELS),
+    ),
+    "nll": ("NLLLoss", {"ignore_index": 1}, (ROWS, ROW_LABELS)),
+    "multi-label soft margin": ("MultiLabelSoftMarginLoss", {}, (ROWS, np.array([[0, 1, 0.5]] * len(ROWS)))),
+    "cosine": ("CosineEmbeddingLoss", {"margin": 0.2}, (PAIR[FIRST], PAIR[SECOND], 1 - 2 * (FIRST % 2))),
+    **{
+        f"triplet, p={p}": (
+            "TripletMarginLoss",
+            {"p": p, "swap": True},
+            (PAIR[FIRST], PAIR[SECOND], PAIR[:1]),
+        )
+        for p in (1, 2, INF)
+    },
+}
+
+
+@pytest.mark.parametrize("case", HARD_CASES.values(), ids=HARD_CASES.keys())
+def test_at_nan_infinite_and_huge_inputs(case, x64) -> None:
+    kind, options, inputs = case
+    (mine,) = ours(kind, options, inputs, ["none"])
+    for x, reference in zip(mine, theirs(kind, options, inputs, "none"), strict=True):
+        finite = np.isfinite(reference)
+        np.testing.assert_array_equal(np.asarray(x)[~finite], reference[~finite])
+        # Some roundings of sums of a few numbers, none of which is above 1e3 where they may cancel.
+        np.testing.assert_allclose(np.asarray(x)[finite], reference[finite], rtol=1e-12, atol=1e-12)
 
 
 EAGER = ["cross entropy, weight", "bce", "multi-margin", "ctc, in one row"]

@@ -160,3 +160,37 @@ def test_no_digits_are_lost_when_the_numbers_are_traced(b2: float) -> None:
     step = jax.jit(lambda tx: tx.update(grad, tx.init(grad))[0])
     exact = f.adam(b1=float(np.float32(0.9)), b2=float(np.float32(b2)))(np.asarray(grad, np.float64), None)
     np.testing.assert_allclose(step(gradtx.scale_by_adam(b2=b2)), exact, rtol=10 * 2**-24)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "Adagrad", "Adadelta", "ASGD"],
+)
+def test_nan_and_infinite_gradients_do_what_they_do_in_pytorch(name: str, x64: None) -> None:
+    params, options = np.arange(1.0, 5.0), {"lr": 0.1, **({"momentum": 0.9} if name == "SGD" else {})}
+    grads = [
+        np.full(4, 0.5),
+        np.array([1.0, np.nan, np.inf, -np.inf]),
+        np.full(4, 0.5),
+        np.full(4, -0.25),
+        np.full(4, 0.5),
+    ]
+    tx = getattr(gradtx.torch.optim, name.lower())(**options)
+    param, update = jnp.asarray(params), jax.jit(tx.update)
+    state, exact = tx.init(param), torch.nn.Parameter(torch.tensor(params))
+    optimizer = getattr(torch.optim, name)([exact], **options)
+    for grad in grads:
+        updates, state = update(jnp.asarray(grad), state, param)
+        param, exact.grad = gradtx.apply_updates(param, updates), torch.tensor(grad)
+        optimizer.step()
+        # Infinity here may be NaN, for what leads from an infinite param to another number is no number.
+        wanted = exact.detach().numpy()
+        np.testing.assert_allclose(
+            np.where(np.isfinite(param), param, np.nan),
+            np.where(np.isfinite(wanted), wanted, np.nan),
+            rtol=1e-11,
+            atol=1e-11,
+        )
+    if name == "Rprop":
+        kept, seen = optimizer.state[exact], gradtx.tree.get(state, "step_sizes")
+        np.testing.assert_allclose(seen, kept["step_size"].numpy(), rtol=1e-11)

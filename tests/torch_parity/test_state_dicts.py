@@ -390,7 +390,6 @@ REFUSED = {
     "an unknown key": (changed("model", {"w": 1}), r"this has \['model', 'param_groups', 'state'\]"),
     "a stray": (changed("state/7", {}), r"state of params in no group: \[7\]"),
     "no dict": (lambda: [1, 2], "this has list"),
-    "a negative lr": (changed("param_groups/0/lr", -1.0), "Invalid learning rate: -1.0"),
 }
 
 

@@ -14,6 +14,7 @@ from gradtx.core.transformation import GradientTransformation, init_empty_state
 from gradtx.core.treewise import treewise
 from gradtx.experimental.aggregating.parts import Aggregator, MaybeAxis, PerElementUpdates
 from gradtx.transforms.scaling import identity
+from gradtx.values.parts import is_number
 
 
 def wide(x: Any) -> Array:
@@ -61,7 +62,7 @@ def _accumulating(accumulation_steps: int):
 
     def update(updates, state):
         step = safe_increment(state.micro_step)
-        ready = step == accumulation_steps
+        ready = step >= accumulation_steps
 
         def further(grad, mean):
             return mean + (grad - mean) / step.astype(mean.real.dtype)
@@ -82,11 +83,15 @@ def accumulate_avg_updates(accumulation_steps: int) -> GradientTransformation:
     Args:
         accumulation_steps: how many batches, at least 1. With 1, updates are left as they are.
     """
-    if accumulation_steps < 1:
+    if is_number(accumulation_steps) and accumulation_steps < 1:
         raise ValueError(
             f"accumulate_avg_updates: accumulation_steps must be at least 1, got {accumulation_steps}"
         )
-    return identity() if accumulation_steps == 1 else _accumulating(accumulation_steps)
+    return (
+        identity()
+        if is_number(accumulation_steps) and accumulation_steps == 1
+        else _accumulating(accumulation_steps)
+    )
 
 
 def average_incrementally_updates(

@@ -5,13 +5,13 @@ from typing import Annotated, Any, NamedTuple
 from gradtx.arrays.types import Params
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.torch.optim._domains import Epsilon, LearningRate, WeightDecay
+from gradtx.torch.optim._domains import Epsilon, LearningRate, WeightDecay, vouched
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import as_torch, descend_along
 from gradtx.transforms import adaptive
 from gradtx.values.domains import Interval, ScalarOrSchedule
 
-Rho = Annotated[ScalarOrSchedule, Interval("[0, 1)", "Invalid rho value: {}")]
+Rho = Annotated[ScalarOrSchedule, Interval("[0, 1]", "Invalid rho value: {}")]
 
 
 class AdadeltaState(NamedTuple):
@@ -39,14 +39,14 @@ def adadelta(
 
     Args:
         lr: the step size, at least 0.
-        rho: decay of both mean squares, in [0, 1).
+        rho: decay of both mean squares, in [0, 1].
         eps: added inside both roots, at least 0.
         weight_decay: factor of L2 regularisation, at least 0.
         maximize: whether to climb.
 
     Source: Zeiler, ADADELTA, arXiv:1212.5701.
     """
-    return descend_along([scale_by_adadelta(rho, eps)], lr, weight_decay, maximize)
+    return descend_along([scale_by_adadelta(vouched(rho), eps)], lr, weight_decay, maximize)
 
 
 class Adadelta(Optimizer):

@@ -15,14 +15,16 @@ from gradtx.torch.optim._domains import check
 from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import gradient
-from gradtx.values.domains import Interval, Number, ScalarOrSchedule
+from gradtx.values.domains import OFF, Interval, Number, OffAtZero, ScalarOrSchedule
 
 LearningRate = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Learning rate should be >= 0 but is: {}")]
 Beta2Decay = Annotated[ScalarOrSchedule, Interval("[-inf, 0]", "beta2_decay should be <= 0 but is: {}")]
 Threshold = Annotated[
     ScalarOrSchedule, Interval("[1, inf]", "Clipping threshold d should be >= 1 but is: {}")
 ]
-WeightDecay = Annotated[ScalarOrSchedule, Interval("[0, inf]", "weight_decay should be >= 0 but is: {}")]
+WeightDecay = OffAtZero[
+    Annotated[ScalarOrSchedule, Interval("[0, inf]", "weight_decay should be >= 0 but is: {}")]
+]
 
 
 class AdafactorState(NamedTuple):
@@ -68,7 +70,9 @@ def adafactor_descent(
         direction = grad / jnp.sqrt(jnp.maximum(mean_square, floor * floor))
         rate = jnp.maximum(eps2, rms(param)) * jnp.minimum(lr, 1 / jnp.sqrt(t))
         rate = rate / jnp.maximum(1, norm(direction) / (math.sqrt(max(grad.size, 1)) * d))
-        new = rounded(param * (1 - lr * weight_decay)) - rate * direction
+        # Without a decay lr may be infinite: steps are then bounded by 1/√t alone.
+        decayed = param if weight_decay is OFF else rounded(param * (1 - lr * weight_decay))
+        new = decayed - rate * direction
         return new - param, dict(row_var=row_var, col_var=col_var, variance=variance)
 
     return init, update

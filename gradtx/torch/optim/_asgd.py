@@ -40,6 +40,7 @@ def averaged_descent(lr: LearningRate, lambd: Number, alpha: Number, t0: Number)
         return dict(eta=jnp.copy(number), mu=jnp.ones([], jnp.float32), ax=jnp.zeros_like(param))
 
     def update(grad, param, eta, mu, ax, step):
+        eta = jnp.where(step == 1, lr, eta).astype(jnp.float32)  # the lr at its own first update
         rate, weight, t = eta.astype(grad.dtype), mu.astype(grad.dtype), step.astype(grad.dtype)
         new = rounded(param * (1 - lambd * rate)) - rate * grad
         ax = jnp.where(weight == 1, new, ax + (new - ax) * weight)

@@ -291,7 +291,13 @@ def to_torch_state_dict(optimizer: Any, *, order: Order = None, axes: Axes = Non
 
 
 def _plain(x: Any) -> Any:
-    return x.item() if isinstance(x, jax.Array | np.ndarray | np.generic) else x
+    """An option without arrays: numbers, and tuples of them for pairs."""
+    if isinstance(x, tuple | list):
+        return tuple(map(_plain, x))
+    x = to_numpy(x) if hasattr(x, "detach") else x
+    if not isinstance(x, jax.Array | np.ndarray | np.generic):
+        return x
+    return x.item() if x.size == 1 else tuple(x.tolist())
 
 
 def _tensors(torch: Any, x: Any) -> Any:

@@ -13,7 +13,7 @@ import jax
 from jax.tree_util import Partial
 
 from gradtx.arrays.select import path_string
-from gradtx.torch._modules import by_path, nnx_of
+from gradtx.torch._modules import Held, HeldVariables, by_path, nnx_of
 from gradtx.torch.optim._params import Place, Tree, is_tree
 from gradtx.values.programs import CompiledFor
 
@@ -123,7 +123,7 @@ def evaluation(
 
 
 def _shape_of(tree: Tree) -> tuple[Shape, list[Any], Any]:
-    if tree.held is None:
+    if tree.held is None or isinstance(tree.held, HeldVariables):
         return Shape(tree.treedef, tree.places), [], None
     module, nnx = tree.held.module, nnx_of(tree.held.module)
     graph, params, buffers = nnx.split(module, nnx.Param, ...)
@@ -137,7 +137,7 @@ def _shape_of(tree: Tree) -> tuple[Shape, list[Any], Any]:
 def write_buffers(trees: Sequence[Tree], buffers: Sequence[Any]) -> None:
     """Put what an evaluation left into the modules: statistics, the counts of random streams."""
     for tree, own in zip(trees, buffers, strict=True):
-        if tree.held is not None:
+        if isinstance(tree.held, Held):
             nnx_of(tree.held.module).update(tree.held.module, own)
 
 

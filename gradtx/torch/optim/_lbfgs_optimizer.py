@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim._checkpoints import flat_places, rearranged
 from gradtx.torch.optim._closures import evaluation, is_closure
 from gradtx.torch.optim._holds_params import named
-from gradtx.torch.optim._lbfgs import lbfgs, to_torch_state
+from gradtx.torch.optim._lbfgs import from_torch_state, lbfgs, to_torch_state
 from gradtx.torch.optim._optimizer import Optimizer, arguments
+from gradtx.torch.optim._program import Named
 
 
 class LBFGS(Optimizer):
@@ -63,6 +65,13 @@ class LBFGS(Optimizer):
         state = self._running[i].state
         first = {} if state is None else to_torch_state(state)
         return [first, *({} for _ in self.param_groups[i]["params"][1:])]
+
+    def _moved(self, tx: GradientTransformation, params: Named, rows: list[dict[str, Any]]) -> Any:
+        # Of a history that was made shorter, what is newest stays.
+        size, entries = tx.arguments["history_size"], rows[0]
+        kept = {name: x[-size:] for name, x in entries.items() if isinstance(x, list)}
+        (fresh,) = tx.unpack(tx.init(params))
+        return tx.pack(iter([from_torch_state({**entries, **kept}, fresh)]))
 
     def torch_rows(
         self, i: int, positions: Sequence[int], turns: Sequence[tuple[int, ...] | None]

@@ -14,7 +14,7 @@ from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import descend_along
 from gradtx.transforms.orthogonal import newton_schulz
-from gradtx.values.domains import Count, Interval, Number, OffAtZero, ScalarOrSchedule
+from gradtx.values.domains import Interval, Number, OffAtZero, ScalarOrSchedule, Static
 
 LearningRate = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Learning rate should be >= 0 but is: {}")]
 WeightDecay = OffAtZero[
@@ -40,7 +40,7 @@ def scale_by_torch_muon(
     nesterov: bool,
     ns_coefficients: tuple[Any, Any, Any],
     eps: Number,
-    ns_steps: Count,
+    ns_steps: Static[int],
     adjust_lr_fn: str | None,
     ns_dtype: str,
 ):
@@ -77,7 +77,7 @@ def muon(
     nesterov: bool = True,
     ns_coefficients: tuple[Any, Any, Any] = (3.4445, -4.775, 2.0315),
     eps: Number = 1e-7,
-    ns_steps: Count = 5,
+    ns_steps: Static[int] = 5,
     adjust_lr_fn: str | None = None,
     *,
     ns_dtype: str = "bfloat16",

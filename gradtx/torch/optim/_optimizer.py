@@ -10,11 +10,12 @@ import jax.numpy as jnp
 
 from gradtx.arrays.numerics import owned
 from gradtx.core.transformation import GradientTransformation
-from gradtx.torch._modules import Held, nnx_of, params_of
+from gradtx.torch._modules import held, is_variable, params_of
 from gradtx.torch.optim import _params, _slots
 from gradtx.torch.optim._by_param import ByParam
 from gradtx.torch.optim._checkpoints import Axes, Order, Reader, StateDict, merged, read_state, turned_back
 from gradtx.torch.optim._closures import evaluation, is_closure, value_and_grad, write_buffers
+from gradtx.torch.optim._domains import vouched
 from gradtx.torch.optim._holds_params import HoldsParams, Running, named
 from gradtx.torch.optim._params import Place, Tree
 from gradtx.torch.optim._program import STEPS, Named, with_lr
@@ -60,7 +61,8 @@ class Optimizer(HoldsParams):
               is the truth: a step goes on from what is in it, whoever put it there. Params that it gets
               later are not moved, until `add_param_group`; those that it loses are left out;
             - as in PyTorch: a list or iterator of arrays or of ``(name, array)`` pairs, or a list of
-              groups, dicts with ``params`` (any of these) and the options that differ.
+              groups, dicts with ``params`` (any of these) and the options that differ. Params of a module
+              in a list, ``[model.kernel, model.bias]``, are updated in place, too.
         defaults: the options of groups that do not have their own.
         groups: groups by path pattern, ``{r".*bias": {"weight_decay": 0.0}}``, or by a function of ``(path,
             leaf)`` in the place of a pattern; None in the place of the options freezes, as if there were no
@@ -93,7 +95,9 @@ class Optimizer(HoldsParams):
     ):
         super().__init__()
         self.defaults = dict(defaults)
+        self.transformation(**self._given_options(defaults))  # PyTorch, too, checks these numbers alone
         self._memory = Memory()
+        self._begun: set[Place] = set()  # the params of which PyTorch has state
         self._step_count = 0
         self._pre_hooks: dict[int, Any] = {}
         self._post_hooks: dict[int, Any] = {}
@@ -107,6 +111,8 @@ class Optimizer(HoldsParams):
                 self.add_param_group(group)
         else:
             self._add(params, {}, groups or {})
+        if self.starts_at_once:
+            self._begun = set(self._places())
         if not any(group["params"] for group in self.param_groups):
             raise ValueError("optimizer got an empty parameter list")
 
@@ -154,7 +160,7 @@ class Optimizer(HoldsParams):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         options = {name: x for name, x in param_group.items() if name != "params"}
         params = param_group["params"]
-        alone = isinstance(params, jax.Array)
+        alone = isinstance(params, jax.Array) or is_variable(params)
         self._add(_params.listed([params] if alone else params), options, {})
         self._is_list = self._is_list or len(self._trees) > 1
 
@@ -183,8 +189,7 @@ class Optimizer(HoldsParams):
         running = [
             self._started(group, frozen=own is None) for group, (own, _) in zip(added, parts, strict=True)
         ]
-        held = Held(params) if nnx_of(params) else None
-        tree = Tree(new.treedef, tuple(places[i] for i in range(len(arrays))), held)
+        tree = Tree(new.treedef, tuple(places[i] for i in range(len(arrays))), held(params))
         given = [weakref.ref(x) for x in new.given if not isinstance(x, float | complex)]
         self._trees.append(tree)
         self.param_groups += added
@@ -202,10 +207,16 @@ class Optimizer(HoldsParams):
 
     # --- options and transformations ----------------------------------------------------------------
 
-    def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+    def _given_options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a group that are arguments of the function form."""
         known = factory_of(self.transformation).signature.parameters
         return {name: canonical(_as_option(group[name])) for name in known if name in group}
+
+    def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """These options as the transformation of the group is made with them: its numbers are not checked."""
+        known = factory_of(self.transformation).parameters
+        options = self._given_options(group)
+        return {name: x if known[name].is_static else vouched(x) for name, x in options.items()}
 
     def _started(self, group: Mapping[str, Any], frozen: bool) -> "Running":
         options = self._options(group)
@@ -215,7 +226,7 @@ class Optimizer(HoldsParams):
 
     def _refresh(self) -> None:
         """Take in what was edited in the groups since the last step."""
-        for group, running in zip(self.param_groups, self._running, strict=True):
+        for g, (group, running) in enumerate(zip(self.param_groups, self._running, strict=True)):
             options = self._options(group)
             if gone := running.options.keys() - options.keys():
                 raise KeyError(
@@ -228,8 +239,14 @@ class Optimizer(HoldsParams):
             if tx is None:
                 tx = self.transformation(**options)
             if running.state is not None and tx._call != running.tx._call:
-                running.state = _slots.moved(running.tx, tx, running.state, named(group))
+                rows = self._rows(g)
+                running.state = self._moved(tx, named(group), rows)
+                self._begun -= {Place(g, i) for i, row in enumerate(rows) if not row}
             running.options, running.tx = options, tx
+
+    def _moved(self, tx: GradientTransformation, params: Named, rows: list[dict[str, Any]]) -> Any:
+        """The state of a group whose choices were edited, from the slots of each param."""
+        return _slots.moved(tx, params, rows)
 
     # --- steps --------------------------------------------------------------------------------------
 
@@ -286,6 +303,10 @@ class Optimizer(HoldsParams):
             running.state = state
         self._put([list(own.values()) for own in params])
         self._step_count += 1
+        if len(self._begun) < sum(map(len, rows)):
+            grads = [grad for row in rows for grad in row.values()]
+            found = zip(self._places(), grads, strict=True)
+            self._begun |= {place for place, grad in found if grad is not None}
         for tree in self._trees:
             tree.write(self.param_groups)
 
@@ -371,7 +392,12 @@ class Optimizer(HoldsParams):
         group, running = self.param_groups[i], self._running[i]
         if running.state is None:
             return [{} for _ in group["params"]]
-        return _slots.to_rows(running.tx, running.state, named(group))
+        begun = [Place(i, k) in self._begun for k in range(len(group["params"]))]
+        return _slots.to_rows(running.tx, running.state, named(group), begun)
+
+    def _places(self) -> list[Place]:
+        """The place of every param, group by group."""
+        return [Place(g, i) for g, group in enumerate(self.param_groups) for i in range(len(group["params"]))]
 
     def torch_rows(
         self, i: int, positions: Sequence[int], turns: Sequence[tuple[int, ...] | None]
@@ -419,7 +445,7 @@ class Optimizer(HoldsParams):
             {**merged(self.name, live, options, self.defaults), **self.fixed}
             for live, options in zip(present, loaded.options, strict=True)
         ]
-        running = [self._started(group) for group in groups]
+        running = [self._started(group, old.frozen) for group, old in zip(groups, self._running, strict=True)]
         if state_dict["state"]:
             for i, new in enumerate(running):
                 own = named(present[i])
@@ -427,6 +453,8 @@ class Optimizer(HoldsParams):
         for live, group in zip(self.param_groups, groups, strict=True):
             live.update(group)
         self._running = running
+        found = [row for rows in loaded.rows for row in rows]
+        self._begun = {place for place, row in zip(self._places(), found, strict=True) if row}
 
     def __repr__(self) -> str:
         lines = [f"{self.name} ("]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_sparse
 from gradtx.arrays.select import leaf_paths, select
-from gradtx.torch._modules import Held, params_of
+from gradtx.torch._modules import Held, HeldVariables, is_variable, params_of
 
 
 class Place(NamedTuple):
@@ -29,12 +29,12 @@ class Tree:
     Attributes:
         treedef: its structure.
         places: of each leaf.
-        held: what it is of a module, or None.
+        held: what it is of a module, or of variables, or None.
     """
 
     treedef: Any
     places: tuple[Place, ...]
-    held: Held | None = None
+    held: Held | HeldVariables | None = None
 
     def assemble(self, groups: Sequence[Mapping[str, Any]]) -> Any:
         """The tree with the params of these groups."""
@@ -128,7 +128,7 @@ def is_tree(x: Any) -> bool:
 
 def is_plain_list(tree: Any) -> bool:
     """Whether a tree is a list of arrays, whose params have no names."""
-    return isinstance(tree, list | tuple) and jax.tree_util.all_leaves(tree)
+    return isinstance(tree, list | tuple) and jax.tree_util.all_leaves(tree, is_leaf=is_variable)
 
 
 class Entry(NamedTuple):

@@ -14,6 +14,7 @@ from jax.tree_util import DictKey
 
 from gradtx.core.transformation import GradientTransformation
 from gradtx.step import apply_updates
+from gradtx.values.domains import Vouched
 from gradtx.values.programs import CompiledFor, Programs, Template
 from gradtx.values.value import unflatten
 
@@ -24,7 +25,7 @@ def with_lr(tx: GradientTransformation, lr: Any) -> GradientTransformation | Non
     Schedulers set it at every step, and to record the whole call anew takes longer than a small step.
     """
     names = [key.name for key in tx._call.keys]
-    if "lr" not in names or type(lr) not in (int, float) or not lr > 0:
+    if "lr" not in names or not isinstance(lr, Vouched):
         return None
     leaves = zip(names, tx._leaves, strict=True)
     return unflatten(tx._call, [lr if name == "lr" else leaf for name, leaf in leaves])

@@ -1,17 +1,18 @@
 """RMSprop."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.torch.optim._domains import Epsilon, LearningRate, Momentum, WeightDecay
+from gradtx.torch.optim._domains import Epsilon, LearningRate, Momentum, WeightDecay, vouched
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._sgd import trace
 from gradtx.torch.optim._stages import as_torch, descend_along
 from gradtx.transforms import adaptive
 from gradtx.values.domains import OFF, Interval, ScalarOrSchedule
 
-Alpha = Annotated[ScalarOrSchedule, Interval("[0, 1)", "Invalid alpha value: {}")]
+Alpha = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Invalid alpha value: {}")]
 
 scale_by_rms = as_torch(adaptive.scale_by_rms, adaptive.ScaleByRmsWithCountState, nu="square_avg")
 scale_by_stddev = as_torch(
@@ -37,7 +38,7 @@ def rmsprop(
 
     Args:
         lr: the step size, at least 0.
-        alpha: decay of v, the mean of squares, in [0, 1).
+        alpha: decay of v, the mean of squares, at least 0; in [0, 1) it is a mean.
         eps: added to the root, at least 0.
         weight_decay: factor of L2 regularisation, at least 0.
         momentum: share of the sum of directions that is kept, at least 0.
@@ -47,7 +48,7 @@ def rmsprop(
     Source: Tieleman and Hinton, lecture 6.5 of Neural networks for machine learning, 2012.
     """
     scale_by = scale_by_stddev if centered else scale_by_rms
-    direction = [scale_by(alpha, eps, eps_in_sqrt=False)]
+    direction = [scale_by(vouched(alpha), eps, eps_in_sqrt=False)]
     if momentum is not OFF:
         direction.append(trace(momentum))
     return descend_along(direction, lr, weight_decay, maximize)
@@ -81,3 +82,8 @@ class RMSprop(Optimizer):
         groups: Groups = None,
     ):
         super().__init__(params, arguments(locals()), groups)
+
+    def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        options = super()._options(group)
+        below = isinstance(options["momentum"], float) and not options["momentum"] > 0
+        return {**options, "momentum": 0.0} if below else options  # PyTorch has a momentum if it is above 0

@@ -9,14 +9,13 @@ from gradtx.core.chain import chain
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.torch.optim._domains import LearningRate
+from gradtx.torch.optim._domains import LearningRate, is_checked
 from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import TORCH_NAMES, gradient
 from gradtx.transforms.scaling import scale
 from gradtx.transforms.sign import resilient
-from gradtx.values.domains import AtLeastOne, Fraction, NonNegative, Positive
-from gradtx.values.parts import is_number
+from gradtx.values.domains import Number
 
 
 class RpropState(NamedTuple):
@@ -28,23 +27,28 @@ class RpropState(NamedTuple):
     prev_updates: Params
 
 
-TORCH_NAMES["torch.optim.scale_by_rprop"] = dict(step_sizes="step_size", prev_updates="prev")
-
-
 @leafwise(state=RpropState, layout=LIKE_TORCH, elementwise=True, name="torch.optim.scale_by_rprop")
 def scale_by_rprop(
-    learning_rate: Positive,
-    eta_minus: Fraction = 0.5,
-    eta_plus: AtLeastOne = 1.2,
-    min_step_size: NonNegative = 1e-6,
-    max_step_size: NonNegative = 50.0,
+    learning_rate: Number, eta_minus: Number, eta_plus: Number, min_step_size: Number, max_step_size: Number
 ):
-    """The rule of `gradtx.scale_by_rprop`, to which the sign of a NaN is 0, as it is in PyTorch."""
+    """`gradtx.scale_by_rprop`, whose first step size is the learning rate of the first update of a param.
+
+    The sign of a NaN is 0, as it is in PyTorch.
+    """
 
     def sign(x):
         return jnp.where(jnp.isnan(x), 0, jnp.sign(x))
 
-    return resilient(sign, learning_rate, eta_minus, eta_plus, min_step_size, max_step_size)
+    init, resume = resilient(sign, learning_rate, eta_minus, eta_plus, min_step_size, max_step_size)
+
+    def update(grad, step_sizes, prev_updates, step):
+        step_sizes = jnp.where(step == 1, learning_rate, step_sizes)
+        return resume(grad, step_sizes.astype(grad.dtype), prev_updates)
+
+    return init, update
+
+
+TORCH_NAMES["torch.optim.scale_by_rprop"] = {"step_sizes": "step_size", "prev_updates": "prev"}
 
 
 @recipe
@@ -60,7 +64,7 @@ def rprop(
     Where a gradient is NaN, the param and its step size stay as they are.
 
     Args:
-        lr: the first step size, above 0; later changes of it have no effect.
+        lr: the first step size, at least 0; after the first update of a param it has no effect on it.
         etas: factors of a step size where the gradient turned and where it did not; 0 < η⁻ < 1 < η⁺.
         step_sizes: the least and the largest step size.
         maximize: whether to climb.
@@ -68,7 +72,7 @@ def rprop(
     Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993.
     """
     eta_minus, eta_plus = etas
-    if is_number(eta_minus) and is_number(eta_plus) and not 0 < eta_minus < 1 < eta_plus:
+    if is_checked(eta_minus) and is_checked(eta_plus) and not 0 < eta_minus < 1 < eta_plus:
         raise ValueError(
             f"torch.optim.rprop: Invalid eta values: {eta_minus}, {eta_plus}; they must be 0 < η⁻ < 1 < η⁺"
         )

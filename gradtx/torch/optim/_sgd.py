@@ -1,5 +1,6 @@
 """SGD."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,7 +14,8 @@ from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import TORCH_NAMES, as_torch, descend_along
 from gradtx.transforms import momentum as momenta
-from gradtx.values.domains import OFF, Number, OffAtZero
+from gradtx.values.domains import OFF, Number, OffAtZero, Vouched
+from gradtx.values.factory import factory_of
 
 trace = as_torch(momenta.trace, trace="momentum_buffer")
 
@@ -26,7 +28,7 @@ class DampenedTraceState(NamedTuple):
 
 
 @leafwise(state=DampenedTraceState, layout=LIKE_TORCH, elementwise=True)
-def dampened_trace(momentum: Number, dampening: Number):
+def dampened_trace(momentum: Number, dampening: Number, nesterov: bool = False):
     """Momentum that takes in a share of each gradient: bₜ = momentum·bₜ₋₁ + (1 − dampening)·gₜ.
 
     The first gradient is taken in whole.
@@ -38,7 +40,8 @@ def dampened_trace(momentum: Number, dampening: Number):
     def update(grad, momentum_buffer, step):
         share = jnp.where(step == 1, 1, 1 - dampening)
         momentum_buffer = momentum * momentum_buffer + share * grad
-        return momentum_buffer, dict(momentum_buffer=momentum_buffer)
+        update = grad + momentum * momentum_buffer if nesterov else momentum_buffer
+        return update, dict(momentum_buffer=momentum_buffer)
 
     return init, update
 
@@ -71,10 +74,10 @@ def sgd(
 
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
     """
-    if nesterov and (momentum is OFF or dampening is not OFF):
+    if nesterov and (momentum is OFF or not (dampening is OFF or isinstance(dampening, Vouched))):
         raise ValueError("torch.optim.sgd: Nesterov momentum requires a momentum and zero dampening")
     plain = dampening is OFF
-    direction = trace(momentum, nesterov) if plain else dampened_trace(momentum, dampening)
+    direction = trace(momentum, nesterov) if plain else dampened_trace(momentum, dampening, nesterov)
     return descend_along([] if momentum is OFF else [direction], lr, weight_decay, maximize)
 
 
@@ -105,3 +108,9 @@ class SGD(Optimizer):
         groups: Groups = None,
     ):
         super().__init__(params, arguments(locals()), groups)
+
+    def _options(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        options = super()._options(group)
+        # In PyTorch nothing looks ahead where there is no momentum.
+        is_off = factory_of(sgd).is_off("momentum", options["momentum"])
+        return {**options, "nesterov": options["nesterov"] and not is_off}

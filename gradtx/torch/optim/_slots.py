@@ -20,18 +20,17 @@ ParamState = dict[str, Any]
 before its first update."""
 
 
-def to_rows(tx: GradientTransformation, state: State, params: Params) -> list[ParamState]:
-    """A state as one row per param, with NumPy arrays."""
+def to_rows(
+    tx: GradientTransformation, state: State, params: Params, begun: Sequence[bool]
+) -> list[ParamState]:
+    """A state as one row per param, with NumPy arrays; empty for params of which PyTorch has no state yet."""
     leaves = jax.tree.leaves(params, is_leaf=is_none)
     rows: list[ParamState] = [{} for _ in leaves]
-    unused: set[int] = set()
-    for _, slot, name, column in _columns(tx, state):
+    for _, _, name, column in _columns(tx, state):
         for i, (param, x) in enumerate(zip(leaves, column, strict=True)):
-            if slot == "count" and x == 0:
-                unused.add(i)
-            if name and not _is_left_out(x, param):
+            if name and begun[i] and not _is_left_out(x, param):
                 rows[i][name] = _exported(name, x, param)
-    return [{} if i in unused else row for i, row in enumerate(rows)]
+    return rows
 
 
 def from_rows(
@@ -69,9 +68,8 @@ def from_rows(
     return tx.pack(iter(_counted(parts, tx, max(steps, default=0))))
 
 
-def moved(old: GradientTransformation, new: GradientTransformation, state: State, params: Params) -> State:
-    """The state of a transformation whose choices were edited, as far as the old one has it."""
-    rows = to_rows(old, state, params)
+def moved(new: GradientTransformation, params: Params, rows: Sequence[ParamState]) -> State:
+    """The state of a transformation whose choices were edited, as far as the rows of the old one have it."""
     return from_rows(new, params, rows, [""] * len(rows), strict=False)
 
 

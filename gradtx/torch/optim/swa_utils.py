@@ -275,7 +275,7 @@ class AveragedModel:
     def _named(self, tree: Any) -> dict[str, Array]:
         found, _ = jax.tree_util.tree_flatten_with_path(tree)
         dotted = [path_string(path).replace("/", ".") for path, _ in found]
-        names = told_apart(dotted, [jax.tree_util.keystr(path) for path, _ in found])
+        names = told_apart(dotted, lambda i: jax.tree_util.keystr(found[i][0]))
         return {
             ".".join(filter(None, ("module", name))): x for name, (_, x) in zip(names, found, strict=True)
         }

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -66,5 +67,5 @@ def integers(target: ArrayLike, message: str) -> Array:
 
 
 def clamp_min(x: Array, bound: float) -> Array:
-    """max(x, bound), whose derivative where the two are equal is 1, as PyTorch has it."""
-    return jnp.where(x < bound, bound, x)
+    """max(x, bound), whose derivative is 1 where the two are equal and 0 at NaN, as PyTorch has it."""
+    return jnp.where(x >= bound, x, jax.lax.stop_gradient(jnp.maximum(x, bound)))

@@ -10,8 +10,10 @@ from gradtx.arrays.types import Array
 
 
 def magnitude(x: Array) -> Array:
-    """|x|, whose derivative at 0 is 0; that of `jnp.abs` is 1."""
-    return sqrt(abs_sq(x)) if jnp.iscomplexobj(x) else x * jax.lax.stop_gradient(jnp.sign(x))
+    """|x|, whose derivative is 0 at 0, where that of `jnp.abs` is 1, and at NaN."""
+    if jnp.iscomplexobj(x):
+        return sqrt(abs_sq(x))
+    return x * jax.lax.stop_gradient(jnp.where(jnp.isnan(x), 0, jnp.sign(x)))
 
 
 def vector_norm(x: Array, p: float, axis: int | None = None) -> Array:
@@ -48,5 +50,5 @@ def root(total: Array, p: float) -> Array:
         return sqrt(total)
     if p == 1:
         return total
-    degenerate = (total == 0) | jnp.isinf(total)
+    degenerate = (total == 0) | (jnp.isinf(total) & (p < 0))
     return jnp.where(degenerate, total if p > 0 else 1 / total, jnp.where(degenerate, 1, total) ** (1 / p))

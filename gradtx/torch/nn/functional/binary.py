@@ -101,5 +101,7 @@ def binary_cross_entropy_with_logits(
     )
     for factor in (w, p):
         check_broadcasts_to(factor.shape, x.shape)
-    losses = (1 - y) * x - (1 + (p - 1) * y) * jax.nn.log_sigmoid(x)
+    # Without a p its term would be 0·∞ for an infinite x.
+    times = 1 if pos_weight is None else 1 + (p - 1) * y
+    losses = (1 - y) * x - times * jax.nn.log_sigmoid(x)
     return reduced(w * losses, reduction, dtype)

@@ -152,6 +152,8 @@ def _in_rows(labels: Array, lengths: Array) -> Array:
                 f"Expected tensor to have size {lengths.sum()} at dimension 0, but got size {labels.size} "
                 "for argument #2 'targets': the sum of target_lengths"
             )
+    if longest == 0:
+        return jnp.zeros((lengths.size, 0), labels.dtype)
     start = jnp.cumsum(lengths) - lengths
     return jnp.take(labels, start[:, None] + jnp.arange(longest), mode="fill", fill_value=0)
 

@@ -82,7 +82,7 @@ def gaussian_nll_loss(
     scale = _of_each(jnp.asarray(var), jnp.shape(input), isinstance(var, int | float))
     (input, target, scale), dtype = elementwise("gaussian_nll_loss", input, target, scale)
     check_each(scale, ~(scale < 0), "var has negative entry/entries: {}")
-    v = scale + jax.lax.stop_gradient(jnp.maximum(scale, eps) - scale)
+    v = jnp.where(scale < eps, scale + jax.lax.stop_gradient(eps - scale), scale)
     losses = 0.5 * (jnp.log(v) + jnp.square(input - target) / v)
     return reduced(losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction, dtype)
 

@@ -61,7 +61,8 @@ class CyclicLR(_Momentum):
         mode: "triangular", "triangular2" or "exp_range"; without effect if there is a scale_fn. Default:
             "triangular".
         gamma: of "exp_range". Default: 1.
-        scale_fn: the scale of the height. Default: that of the mode.
+        scale_fn: the scale of the height, called once for each rate and each momentum. Default: that of the
+            mode.
         scale_mode: whether scale_fn is one of the "cycle" or of the "iterations". Default: "cycle".
         cycle_momentum: whether the momentum moves, or beta1 if the optimizer has betas. Default: yes.
         base_momentum: the lower momentum, or a list of one for each group. Default: 0.8.
@@ -120,14 +121,16 @@ class CyclicLR(_Momentum):
 
     def _next_lrs(self) -> list[float]:
         cycle, height = triangle(self.last_epoch, self.total_size, self.step_ratio)
-        scale = self.scale_fn(cycle if self.scale_mode == "cycle" else self.last_epoch)
-        if self.cycle_momentum:
-            for group, low, high in zip(
-                self.optimizer.param_groups, self.base_momentums, self.max_momentums, strict=True
-            ):
-                self._set_momentum(group, high - (high - low) * height * scale)
+        at = cycle if self.scale_mode == "cycle" else self.last_epoch
+        # PyTorch calls the function anew for each number; one with a memory may answer otherwise.
         pairs = zip(self.base_lrs, self.max_lrs, strict=True)
-        return [low + (high - low) * height * scale for low, high in pairs]
+        lrs = [low + (high - low) * height * self.scale_fn(at) for low, high in pairs]
+        if self.cycle_momentum:
+            pairs = zip(self.base_momentums, self.max_momentums, strict=True)
+            momenta = [high - (high - low) * height * self.scale_fn(at) for low, high in pairs]
+            for group, momentum in zip(self.optimizer.param_groups, momenta, strict=True):
+                self._set_momentum(group, momentum)
+        return lrs
 
     def state_dict(self) -> dict[str, Any]:
         """All that it remembers; of scale_fn the attributes of an object, and nothing of a function."""
