@@ -136,3 +136,19 @@ def test_scale_gradient_may_be_traced_forwards_and_backwards() -> None:
     assert jax.jvp(lambda x: f(x, 0.5), (x,), (jnp.ones_like(x),))[1] == 3
     assert jax.grad(lambda x: gradtx.scale_gradient(jnp.log(0 * x), 0.0))(3.0) == 0
     assert gradtx.scale_gradient({"n": jnp.arange(2), "gone": None}, 0.5)["gone"] is None
+
+
+def test_an_update_of_two_functions_need_not_take_params() -> None:
+    def by_keyword(updates, state, *, log=None, **extra):
+        return {"w": updates["w"] * (2 if log is None else log)}, state
+
+    def any_number(*given, **extra):
+        return given[0], given[1]
+
+    grads = {"w": jnp.ones(2)}
+    for update, expected in ((by_keyword, 2.0), (any_number, 1.0)):
+        tx = gradtx.GradientTransformation(gradtx.init_empty_state, update)
+        updates, _ = tx.update(grads, tx.init(grads), grads)
+        laws.assert_close(updates, {"w": jnp.full(2, expected)})
+    tx = gradtx.GradientTransformation(gradtx.init_empty_state, by_keyword)
+    laws.assert_close(tx.update(grads, gradtx.EmptyState(), log=3.0)[0], {"w": jnp.full(2, 3.0)})

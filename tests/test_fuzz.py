@@ -98,20 +98,11 @@ def by_size(params: Any) -> Any:
     return jax.tree.map(lambda x: "many" if np.size(x) > 2 else "few", params)
 
 
-def grouped(inner: Made) -> Made:
-    """In groups that differ by nothing, some of them frozen."""
-    return Made(
-        f"groups({inner}, {{1: {{}}, 2: None}}, labels=...)",
-        lambda x: x.groups(inner(x), {1: {}, 2: None}, lambda path, leaf: np.ndim(leaf)),
-    )
-
-
 def all_wrappers(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
     return st.one_of(
         wrappers(inner),
         st.builds(call, st.just("MultiSteps"), inner, every_k_schedule=st.just(2)),
         st.builds(call, st.just("lookahead"), inner, sync_period=st.just(2), slow_step_size=st.just(0.5)),
-        st.builds(grouped, inner),
     )
 
 

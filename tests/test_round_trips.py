@@ -152,6 +152,7 @@ VALUES: dict[str, Any] = {
     "ns_coefficients": (3.0, -4.0, 2.0),
     "ns_coeffs": ((3.0, -4.0, 2.0), (2.0, -1.5, 0.5)),
     "ns_dtype": "float32",
+    "ns_steps": 3,
     "optimizer": TX,
     "overrides": {".*bias": {"step_size": 0.5}, "frozen/.*": None},
     "param_labels": {".*bias": "a", ".*": "b"},

@@ -88,6 +88,15 @@ def test_groups_may_switch_off_what_others_have() -> None:
         gradtx.groups(gradtx.torch.optim.adam(), {"w": {"weight_decay": 0.1}})
 
 
+def test_a_group_without_changes_is_one_of_any_optimizer() -> None:
+    params, labels = {"a": jnp.ones((4, 4)), "b": jnp.ones(4)}, {"a": "same", "b": "frozen"}
+    muon = gradtx.contrib.muon(1e-3)  # its numbers cannot differ by group: which stage sees a param does
+    tx = gradtx.groups(muon, {"same": {}, "frozen": None}, labels)
+    updates, _ = tx.update(params, tx.init(params), params)
+    alone, _ = muon.update({"a": params["a"]}, muon.init({"a": params["a"]}), {"a": params["a"]})
+    assert_close(updates, {**alone, "b": jnp.zeros(4)})
+
+
 def test_groups_equal_an_optimizer_for_each(x64) -> None:
     inner = gradtx.adamw(gradtx.linear_schedule(0.1, 0.0, 10), weight_decay=0.1)
     changes = {"weight_decay": 0.0, "b1": 0.5, "learning_rate": gradtx.constant_schedule(0.3)}

@@ -175,7 +175,7 @@ def cast(x: Array, dtype: DType) -> Array:
     """
     if x.dtype == dtype and not getattr(x, "weak_type", isinstance(x, np.ndarray | np.generic)):
         return x
-    return jax.lax.convert_element_type(x, jax.dtypes.canonicalize_dtype(dtype))
+    return jax.lax.convert_element_type(x, jax.dtypes.canonicalize_dtype(dtype, allow_extended_dtype=True))
 
 
 def would_cut(x: Array, dtype: DType) -> bool:
@@ -295,11 +295,11 @@ def safe_increment(count: ArrayLike) -> Array:
         count: an array of integers or real numbers, signed or unsigned, or a Python number.
 
     Raises:
-        TypeError: for what does not count, such as a bool or a complex number.
+        ValueError: for what does not count, such as a bool or a complex number.
     """
     count = as_array(count)
     if not jnp.issubdtype(count.dtype, jnp.integer) and not jnp.issubdtype(count.dtype, jnp.floating):
-        raise TypeError(
+        raise ValueError(
             f"safe_increment: count must be an integer or a real number, its dtype is {count.dtype}"
         )
     limits = jnp.iinfo if jnp.issubdtype(count.dtype, jnp.integer) else jnp.finfo

@@ -57,3 +57,14 @@ def _of_code(code: CodeType, optional: int, optional_keywords: frozenset[str]) -
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     with_default = {*positional[len(positional) - optional :], *optional_keywords}
     return Signature(names, len(positional), frozenset(names) - with_default, bool(code.co_flags & 0x08))
+
+
+def takes_by_position(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be given so many arguments by position."""
+    try:
+        inspect.signature(function).bind_partial(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say
+        return True
+    return True

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import at_least_float32, cast, computable, is_byte_float, would_cut
-from gradtx.arrays.signatures import signature
+from gradtx.arrays.signatures import signature, takes_by_position
 from gradtx.arrays.types import Array, Params, State, TransformInitFn, TransformUpdateFn, Updates
 from gradtx.core.layout import StateForm
 from gradtx.core.placement import Beginning
@@ -244,9 +244,11 @@ def treewise(
 @treewise(name="GradientTransformation", others="shown")
 def from_functions(init: TransformInitFn, update: TransformUpdateFn) -> Any:
     asked = signature(update)
+    of_params = takes_by_position(update, 3)
 
     def call(updates: Updates, state: State, params: Params | None = None, **extra: Any) -> Any:
-        return update(updates, state, params, **asked.of_those(extra))
+        given = (updates, state, params) if of_params else (updates, state)
+        return update(*given, **asked.of_those(extra))
 
     return init, call
 

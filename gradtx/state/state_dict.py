@@ -85,7 +85,7 @@ def _keys(names: list[str], flat: Mapping[str, Any]) -> list[str]:
     own = set(names)
 
     def key(name: str) -> str:
-        # As it was written before 0.3.
+        # As a field of a user's own was written when it was taken for a box.
         old = name.removesuffix("/value")
         return old if name not in flat and old in flat and old not in own else name
 

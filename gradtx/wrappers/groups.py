@@ -120,7 +120,8 @@ def variants_of(inner: GradientTransformation, overrides: Overrides) -> dict[Any
     All have a schedule where one of them has, so that one state is the state of each.
     """
     live = {label: changes for label, changes in overrides.items() if changes is not None}
-    made = {OWN: inner} | {label: overridden(inner, label, changes) for label, changes in live.items()}
+    made = {OWN: inner}
+    made |= {label: overridden(inner, label, x) if x else inner for label, x in live.items()}
     changed = {name for changes in live.values() for name in changes}
     scheduled = {
         name for tx in made.values() for call in _calls(tx) for name in changed & call.schedules.keys()

@@ -38,9 +38,9 @@ def to_optax(tx: GradientTransformation) -> "optax.GradientTransformationExtraAr
     """The transformation as Optax's own type, for libraries that take no other.
 
     Most libraries call `init` and `update`, and take a transformation as it is. Some ask whether it is an
-    ``optax.GradientTransformation`` ([which](../from_optax.md#libraries-that-ask-for-optaxs-type)). The
-    pair does the same with the same states, compares and pickles by value, so a rebuilt one does not
-    retrace a jitted function; and `chain` and whatever else takes transformations makes `tx` of it again.
+    ``optax.GradientTransformation``: NumPyro's SVI, and others that the guide "Coming from Optax" lists.
+    The pair does the same with the same states. It compares and pickles by value, so a rebuilt one does
+    not retrace a jitted function; and `chain`, like all that takes transformations, makes `tx` of it.
 
     Args:
         tx: the transformation.

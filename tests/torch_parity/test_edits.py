@@ -291,7 +291,7 @@ def test_a_mistaken_group_leaves_nothing_behind() -> None:
     optimizer.step([GRADS, {"w": W}])
     before = repr((optimizer, optimizer.state_dict()))
     wrong = [
-        {"params": {"late": late}, "lr": -1.0},
+        {"params": {"late": late}, "lr": "fast"},
         {"params": {"late": late, "n": jnp.arange(2)}},
         {"params": {"late": late}, "lr": jnp.ones(2)},
         {"params": [late]},

@@ -95,6 +95,7 @@ class Optimizer(HoldsParams):
     ):
         super().__init__()
         self.defaults = dict(defaults)
+        self._check_options(defaults)
         self.transformation(**self._given_options(defaults))  # PyTorch, too, checks these numbers alone
         self._memory = Memory()
         self._begun: set[Place] = set()  # the params of which PyTorch has state
