@@ -3,6 +3,7 @@
 Module-level functions all, so that the repr of a value that holds one can be evaluated.
 """
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx
+
+DRAWS_ANEW = "GRADTX_DRAW_ANEW" in os.environ
+"""Whether the many random examples of `make test-extra` are others each time; otherwise always the same."""
 
 
 def schedule(library: Any) -> Any:

@@ -1,8 +1,8 @@
 """Random chains over random trees: Optax's numbers, and one result however an update is run.
 
 A chain consists of rows of `table.py` and of stages with random numbers, some scheduled, in random wrappers.
-The examples of `make test` are always the same few; `make test-extra` draws many, and prints how to draw
-again the one that fails.
+The examples of `make test` are always the same few; `make test-extra` draws many, others each time where
+GRADTX_DRAW_ANEW is set, and prints how to draw again the one that fails.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import gradtx
 from tests import laws
 from tests.closeness import assert_no_further, double_precision, furthest
-from tests.given import on_even_steps, schedule
+from tests.given import DRAWS_ANEW, on_even_steps, schedule
 from tests.table import ROWS, Row
 
 STEPS = 4
@@ -32,7 +32,8 @@ USUAL = settings(
     report_multiple_bugs=False,
     phases=(Phase.reuse, Phase.generate),  # to shrink an example is to compile hundreds
 )
-FEW, MANY = settings(USUAL, derandomize=True, database=None), settings(USUAL, max_examples=60)
+FEW = settings(USUAL, derandomize=True, database=None)
+MANY = settings(USUAL, max_examples=60, derandomize=not DRAWS_ANEW)
 quick = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import gradtx.torch.optim as optim
+from tests.given import DRAWS_ANEW
 from tests.torch_parity.cases import TORCH_NEWTON_SCHULZ, newton_schulz
 from tests.torch_parity.test_lr_scheduler import OURS, TORCH, build, composition
 
@@ -183,7 +184,15 @@ def runs(draw: Callable[..., Any]) -> Run:
     options = draw(some_of(given, 4).filter(lambda options: within_domain(name, options)))
     groups = [draw(some_of(every, 2)) for _ in SHAPES]
     scheduler = draw(st.one_of(st.none(), st.just("plateau"), composition))
-    return Run(name, options, groups, scheduler, draw(steps(name)), draw(st.integers(0, 999)))
+    run = Run(name, options, groups, scheduler, draw(steps(name)), draw(st.integers(0, 999)))
+    assume(not is_of_roundings(run))
+    return run
+
+
+def is_of_roundings(run: Run) -> bool:
+    """Whether a variance of one number, g² − g², is divided by: what is left of it is each library's own."""
+    told = [run.options, *run.groups, *(changes for step in run.steps for changes in step.edits.values())]
+    return any(x.get("centered") for x in told) and any(x.get("alpha") == 0 for x in told)
 
 
 # --- a run, in either library -----------------------------------------------------------------------
@@ -292,7 +301,10 @@ def assert_same(mine: Ours, theirs: Theirs) -> None:
     rows, wanted_rows = ({i: row for i, row in state.items() if row} for state in states)
     assert rows.keys() == wanted_rows.keys()
     for i, wanted_row in wanted_rows.items():
-        assert rows[i].keys() == {name for name, x in wanted_row.items() if x is not None}
+        there = {name for name, x in wanted_row.items() if x is not None}
+        for name in rows[i].keys() - there:  # switched on by an edit, since when PyTorch saw no gradient
+            assert name == "momentum_buffer" and not rows[i].pop(name).any()
+        assert rows[i].keys() == there
         for name, x in rows[i].items():
             assert_close(x, np.asarray(wanted_row[name]), 1e-6 if name in FLOAT32 else BOUND)
 
@@ -423,7 +435,7 @@ def test_random_runs_are_those_of_torch(x64, muon_in_double, run: Run) -> None:
 
 
 @pytest.mark.extra
-@examples(1000)
+@examples(1000, derandomize=not DRAWS_ANEW)
 @given(runs())
 def test_many_random_runs_are_those_of_torch(x64, muon_in_double, run: Run) -> None:
     with jax.disable_jit():
@@ -431,7 +443,7 @@ def test_many_random_runs_are_those_of_torch(x64, muon_in_double, run: Run) -> N
 
 
 @pytest.mark.extra
-@examples(100)
+@examples(100, derandomize=not DRAWS_ANEW)
 @given(runs())
 def test_random_runs_that_are_compiled_are_those_of_torch(x64, muon_in_double, run: Run) -> None:
     follow(run)
