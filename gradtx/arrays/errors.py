@@ -11,6 +11,7 @@ import numpy as np
 from jax.tree_util import keystr
 from jax.typing import ArrayLike
 
+from gradtx.arrays.numerics import has_numbers
 from gradtx.arrays.types import DType, PyTree, State
 
 _ENGINE = tuple(str(Path(__file__).parent.parent / room) for room in ("values", "arrays", "core", "step.py"))
@@ -98,10 +99,9 @@ def check_alike(name: str, a: str, tree_a: PyTree, b: str, tree_b: PyTree) -> No
 
 def check_inexact(name: str, tree: PyTree) -> None:
     """Raise unless all tensors of a tree are of real or complex numbers."""
-    for path, x in paths(tree).items():
-        kind = kind_of(x)
-        if x is not None and (isinstance(kind, str) or not jnp.issubdtype(kind, jnp.inexact)):
-            raise not_inexact(name, path, kind)
+    for i, x in enumerate(jax.tree.leaves(tree, is_leaf=is_none)):
+        if x is not None and not has_numbers(x):
+            raise not_inexact(name, path_of(tree, i), kind_of(x))
 
 
 def check_scalar(name: str, what: str, x: ArrayLike) -> None:

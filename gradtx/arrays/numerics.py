@@ -132,6 +132,11 @@ def is_inexact(dtype: DType) -> bool:
     return jnp.issubdtype(dtype, jnp.inexact)
 
 
+def has_numbers(leaf: Any) -> bool:
+    """Whether a leaf is of real or complex numbers, and so can be optimised."""
+    return is_inexact(leaf.dtype) if hasattr(leaf, "dtype") else isinstance(leaf, float | complex)
+
+
 @lru_cache(maxsize=1024)
 def at_least_float32(*dtypes: DType) -> DType:
     """The dtype to compute in: the promoted dtype of these, never below float32."""

@@ -1,5 +1,6 @@
 """Outlines: what an update tells of the params when it is not given them."""
 
+import math
 from typing import Any
 
 import jax
@@ -29,10 +30,7 @@ class Outline:
     @property
     def size(self) -> int:
         """The number of entries."""
-        size = 1
-        for length in self.shape:
-            size *= length
-        return size
+        return math.prod(self.shape)
 
     def __getattr__(self, name: str) -> Any:
         raise Unknown(name)

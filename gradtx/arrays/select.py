@@ -34,6 +34,7 @@ from gradtx.arrays import errors
 from gradtx.arrays.outline import is_outline
 from gradtx.arrays.signatures import signature
 from gradtx.arrays.types import PyTree, Selector
+from gradtx.values.counting import OF_TRACERS
 
 
 def path_string(path: tuple[Any, ...]) -> str:
@@ -169,20 +170,12 @@ def labels_of(name: str, what: str, selector: Selector, tree: PyTree, default: o
         ) from None
 
 
-_TRACED = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.NonConcreteBooleanIndexError,
-)
-
-
 @contextmanager
 def _asking(name: str, what: str, leaves: list[Any]) -> Iterator[None]:
     """Around a function of a user's that is asked about these leaves."""
     try:
         yield
-    except _TRACED as error:
+    except OF_TRACERS as error:
         raise TypeError(
             f"{name}: {what} looks at the values of the params, which are not known while jax traces: decide "
             "by path, shape or dtype, or make a tree of labels beforehand"

@@ -45,8 +45,8 @@ def _where(a: Array, b: Array, condition: Array) -> Array:
 
 
 def select_tree(condition: Array, a: PyTree, b: PyTree) -> PyTree:
-    """Of two trees of one structure, which may hold Python numbers, a if the condition holds, else b."""
-    return _where.on_trees([jax.tree.map(as_array, a), jax.tree.map(as_array, b)], condition)
+    """Of two trees of one structure, a if the condition holds, else b."""
+    return _where.on_trees([a, b], condition)
 
 
 @partial(PerTensor, primitive=True)

@@ -8,12 +8,12 @@ from typing import Any, Literal, ParamSpec, cast, overload
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import as_array
+from gradtx.arrays.numerics import as_array, has_numbers
 from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, State
 from gradtx.core.layout import DEFAULT, Layout, Slots, StateForm
 from gradtx.core.placement import Beginning
-from gradtx.core.run import Segment, has_numbers
+from gradtx.core.run import Segment
 from gradtx.core.segment import LeafwiseSegment, LeafwiseStage, Periodic, Variant, stream_of
 from gradtx.core.transformation import EmptyState, GradientTransformation, Stage
 from gradtx.values.factory import register
@@ -120,7 +120,6 @@ class Leafwise(Stage):
         return self.start_each([self], [0] * len(beginning.leaves), beginning)
 
     def start_each(self, variants: Sequence[Stage], which: Sequence[int], beginning: Beginning) -> State:
-        """The state for these params, of which each has the numbers of one of some variants."""
         form = self.form
         count = beginning.scalar(0, jnp.int32) if form.counts else None
         self._check(beginning)
@@ -134,7 +133,7 @@ class Leafwise(Stage):
     def _check(self, beginning: Beginning) -> None:
         # A rule that remembers nothing may be one of a chain that is asked for none of their updates.
         if self.options["others"] == "refused" or (self.others == "refused" and self.form.slots):
-            beginning.check_numbers(self.name)
+            errors.check_inexact(self.name, beginning.params)
         for i, param in enumerate(beginning.leaves if self.real_only else ()):
             if param is not None and jnp.iscomplexobj(param):
                 raise errors.not_real(self.name, errors.path_of(beginning.params, i))

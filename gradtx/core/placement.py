@@ -18,9 +18,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from gradtx.arrays.errors import is_none
+from gradtx.arrays.numerics import has_numbers
 from gradtx.arrays.types import DType, Params, PyTree
 from gradtx.core.program import owned_by_state
-from gradtx.core.run import check_inexact, has_numbers
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,6 @@ class Beginning:
         leaves = [x if x is None or has_numbers(x) else None for x in self.leaves]
         alike = all(x is y for x, y in zip(leaves, self.leaves, strict=True))
         return self.params if alike else self.treedef.unflatten(leaves)
-
-    def check_numbers(self, name: str) -> None:
-        """Raise if one of the params has no real or complex numbers."""
-        for i, param in enumerate(self.leaves):
-            if param is not None:
-                check_inexact(name, self.params, i, param)
 
     @cached_property
     def is_abstract(self) -> bool:

@@ -130,15 +130,19 @@ class Run:
         """The run with these updates; and with this left out, if that has changed."""
         return replace(self, leaves=leaves, left=self.left if left is None else left)
 
+    def beside_updates(self, name: str) -> list[Any] | None:
+        """The leaves of an extra argument, if it is a tree like the updates; otherwise None."""
+        leaves, treedef = jax.tree.flatten(self.extra[name], is_leaf=errors.is_none)
+        return None if treedef != self.treedef or jax.tree_util.treedef_is_leaf(treedef) else leaves
+
     def of_numbers(self) -> Self:
         """The run whose extra arguments, if trees like the updates, are None where something is left out."""
         extra = dict(self.extra)
-        for name, x in self.extra.items():
-            leaves, treedef = jax.tree.flatten(x, is_leaf=errors.is_none)
-            if treedef == self.treedef and not jax.tree_util.treedef_is_leaf(treedef):
-                extra[name] = treedef.unflatten(
-                    [None if i in self.left else leaf for i, leaf in enumerate(leaves)]
-                )
+        for name in extra:
+            leaves = self.beside_updates(name)
+            if leaves is not None:
+                kept = [None if i in self.left else leaf for i, leaf in enumerate(leaves)]
+                extra[name] = self.treedef.unflatten(kept)
         return replace(self, extra=extra)
 
     def check_left(self, name: str) -> None:
@@ -174,17 +178,6 @@ def match(name: str, treedef: Any, tree: PyTree, other: PyTree, what: str = "par
     except (ValueError, TypeError):
         pass
     raise errors.another_structure(name, "updates", tree, what, other)
-
-
-def has_numbers(leaf: Any) -> bool:
-    """Whether a leaf is of real or complex numbers, and so can be optimised."""
-    return is_inexact(leaf.dtype) if hasattr(leaf, "dtype") else isinstance(leaf, float | complex)
-
-
-def check_inexact(name: str, tree: PyTree, i: int, leaf: Any) -> None:
-    """Raise unless the i-th leaf of a tree is of real or complex numbers."""
-    if not has_numbers(leaf):
-        raise errors.not_inexact(name, errors.path_of(tree, i), errors.kind_of(leaf))
 
 
 def _as_leaf(x: Any) -> tuple[Any, DType]:

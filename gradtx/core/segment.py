@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.arrays import errors
-from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import as_array, at_least_float32
 from gradtx.arrays.per_tensor import rows
 from gradtx.arrays.select import leaf_paths
@@ -205,11 +204,11 @@ class LeafwiseSegment:
         own: dict[str, list[Any]] = {}
         shared: dict[str, Any] = {}
         for name in run.extra.keys() & self.asks:
-            leaves, treedef = jax.tree.flatten(run.extra[name], is_leaf=is_none)
-            if treedef == run.treedef and not jax.tree_util.treedef_is_leaf(treedef):
-                own[name] = leaves
-            else:
+            leaves = run.beside_updates(name)
+            if leaves is None:
                 shared[name] = run.extra[name]
+            else:
+                own[name] = leaves
         count = len(run.leaves)
         # Each input of a call costs time to trace: what no rule names stays away.
         params = run.beside if "param" in self.asks else [None] * count

@@ -233,6 +233,11 @@ class Stage(GradientTransformation):
         """The state for these params."""
         raise NotImplementedError
 
+    def start_each(self, variants: Sequence["Stage"], which: Sequence[int], beginning: Beginning) -> State:
+        """The state for these params, of which each has the numbers of one of some variants."""
+        del variants, which  # alike, unless a kind lets them differ
+        return self.start(beginning)
+
     def segment(self, first: int, variants: Sequence[Sequence["Stage"]]) -> Segment:
         """What runs stages of this kind that stand together, from index `first`, in some variants."""
         raise NotImplementedError

@@ -66,7 +66,7 @@ class Treewise(Stage):
             return init(params)
 
         if self.others == "refused":
-            beginning.check_numbers(self.name)
+            errors.check_inexact(self.name, beginning.params)
         params = beginning.params if self.others == "shown" else beginning.numbers
         return self.form.start(beginning.made(make, params), count)
 

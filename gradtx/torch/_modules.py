@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 from gradtx.arrays.errors import is_none
+from gradtx.arrays.select import key_paths
 
 
 def nnx_of(x: Any) -> Any:
@@ -30,11 +31,7 @@ def params_of(x: Any) -> Any:
 
 def by_path(state: Any, is_leaf: Callable[[Any], bool] | None = None) -> dict[tuple[Any, ...], Any]:
     """The leaves of the state of a module by their paths, without the boxes of arrays."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(state, is_leaf=is_leaf)
-    return {path[:-1] if path and path[-1] == _BOX else path: leaf for path, leaf in leaves}
-
-
-_BOX = jax.tree_util.GetAttrKey("value")
+    return dict(zip(key_paths(state, is_leaf), jax.tree.leaves(state, is_leaf=is_leaf), strict=True))
 
 
 class Held:

@@ -11,6 +11,15 @@ class Untraceable(TypeError):
     """A schedule wants a number in Python where there is a traced one."""
 
 
+OF_TRACERS = (
+    errors.ConcretizationTypeError,
+    errors.TracerArrayConversionError,
+    errors.TracerIntegerConversionError,
+    errors.NonConcreteBooleanIndexError,
+)
+"""What JAX raises where Python or NumPy is to look at a number that is traced."""
+
+
 def number_at(schedule: Callable[..., Any], *count: Any) -> Any:
     """What a schedule gives at a count.
 
@@ -20,11 +29,7 @@ def number_at(schedule: Callable[..., Any], *count: Any) -> Any:
     """
     try:
         return schedule(*count)
-    except (
-        errors.ConcretizationTypeError,
-        errors.TracerArrayConversionError,
-        errors.TracerIntegerConversionError,
-    ) as error:
+    except OF_TRACERS as error:
         raise Untraceable(
             f"the schedule {_name(schedule)} needs the count as a number of Python: it decides by it with "
             "`if`, converts it, or hands it to NumPy. Inside jit, vmap, scan and cond the count is traced: "

@@ -228,11 +228,5 @@ def begin(variants: Sequence[GradientTransformation], which: Sequence[int], para
         params: the params.
     """
     beginning = Beginning.of(params)
-    return variants[0].pack(
-        iter(
-            stages[0].start_each(stages, which, beginning)
-            if isinstance(stages[0], Leafwise)
-            else stages[0].start(beginning)
-            for stages in zip(*(variant.stages for variant in variants), strict=True)
-        )
-    )
+    alike = zip(*(variant.stages for variant in variants), strict=True)
+    return variants[0].pack(iter([stages[0].start_each(stages, which, beginning) for stages in alike]))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.numerics import at_least_float32, cast, safe_increment
+from gradtx.arrays.numerics import as_array, at_least_float32, cast, safe_increment
 from gradtx.arrays.trees import select_tree
 from gradtx.arrays.types import Array, Params, State, Updates
 from gradtx.core.layout import ScheduledState
@@ -122,7 +122,8 @@ def lookahead(
         updates = jax.tree.map(joined, updates, params, slow, is_leaf=errors.is_none)
         if reset_state:
             anew = fast_optimizer.init(apply_updates(params, updates))
-            fast_state = select_tree(sync, anew, fast_state)
+            # An `init` of others may make Python numbers.
+            fast_state = select_tree(sync, jax.tree.map(as_array, anew), fast_state)
         return updates, LookaheadState(fast_state, jnp.where(sync, 0, steps), slow)
 
     return init, update
