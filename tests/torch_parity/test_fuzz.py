@@ -419,6 +419,32 @@ def test_a_rate_that_rounding_makes_negative_ends_no_run(line: tuple[float, floa
     follow(Run("SGD", {"lr": 0.1}, [{}, {}], ("LinearLR", line), steps, 0))
 
 
+@pytest.mark.parametrize("resume", [None, "here", "there"])
+@pytest.mark.parametrize("option", ["momentum", "centered", "amsgrad"])
+def test_slots_of_an_option_wait_while_it_is_off(option: str, resume: str | None, x64) -> None:
+    names = {"momentum": ["SGD", "RMSprop"], "centered": ["RMSprop"], "amsgrad": ["Adam", "AdamW"]}[option]
+    on, off = (0.9, 0.0) if option == "momentum" else (True, False)
+    calm = Step({}, NO_ONE, None)
+    late, switched = Step({}, ONE, None), [Step({0: {option: x}}, NO_ONE, resume) for x in (off, on)]
+    for name in names:
+        steps = [late, calm, switched[0], calm, switched[1], calm]
+        follow(Run(name, {option: on}, [{}, {}], None, steps, 0))
+
+
+def test_what_an_edit_switched_on_is_saved_at_once(x64) -> None:
+    for name in ("SGD", "RMSprop", "Adam"):
+        option = {"amsgrad": True} if name == "Adam" else {"momentum": 0.9}
+        optimizer = getattr(optim, name)({"w": jnp.ones(3)})
+        optimizer.step({"w": jnp.ones(3)})
+        optimizer.param_groups[0].update(option)
+        optimizer.load_state_dict(optimizer.state_dict())
+        other = getattr(optim, name)({"w": optimizer.params["w"]})
+        other.load_state_dict(optimizer.state_dict())
+        for each in (optimizer, other):
+            each.step({"w": jnp.ones(3)})
+        np.testing.assert_array_equal(optimizer.params["w"], other.params["w"])
+
+
 def test_the_first_step_of_a_param_has_the_numbers_of_that_step(x64) -> None:
     late, edit = frozenset({0, 2}), {g: {"lr": 0.02} for g in (0, 1)}
     steps = [Step({}, late, None), Step(edit, late, "there"), *[Step({}, NO_ONE, None)] * 3]

@@ -119,6 +119,7 @@ class Adam(Optimizer):
     """
 
     transformation = staticmethod(adam)
+    slots_of_options = frozenset({"max_exp_avg_sq"})
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import jax
@@ -79,6 +79,10 @@ class Reader:
             self.places.append(flat_places(ours["params"], positions, turns))
             self.rows.append([turned(row, axes) for row, axes in zip(rows, turns, strict=True)])
             self.options.append({k: x for k, x in theirs.items() if k not in ("params", "param_names")})
+
+    def set_aside(self, group: int, names: Set[str]) -> list[ParamState]:
+        """Take these slots out of the rows of a group, which then knows nothing of them."""
+        return [{name: to_numpy(row.pop(name)) for name in names & row.keys()} for row in self.rows[group]]
 
     def _positions(self, theirs: Mapping[str, Any], ours: Mapping[str, Any], order: Order) -> list[int]:
         """For each param of a group of ours, its place in theirs."""

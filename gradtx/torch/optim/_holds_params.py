@@ -16,6 +16,7 @@ from gradtx.core.transformation import GradientTransformation
 from gradtx.torch.optim import _params
 from gradtx.torch.optim._params import Tree
 from gradtx.torch.optim._program import Named
+from gradtx.torch.optim._slots import ParamState
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Running:
         state: its state; None before the first step.
         params: the arrays that were put into the group last, which nobody else may donate; another one in the
             group is an edit.
+        kept: for each param the slots of an option that is off now; as in PyTorch they wait untouched for it
+            to be switched on again.
         frozen: whether it takes no steps.
     """
 
@@ -35,6 +38,7 @@ class Running:
     tx: GradientTransformation
     state: Any
     params: tuple[jax.Array, ...]
+    kept: list[ParamState]
     frozen: bool = False
 
 

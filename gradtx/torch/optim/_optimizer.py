@@ -19,6 +19,7 @@ from gradtx.torch.optim._domains import vouched
 from gradtx.torch.optim._holds_params import HoldsParams, Running, named
 from gradtx.torch.optim._params import Place, Tree
 from gradtx.torch.optim._program import STEPS, Named, with_lr
+from gradtx.torch.optim._slots import ParamState
 from gradtx.values.factory import factory_of
 from gradtx.values.parts import canonical
 from gradtx.values.programs import Memory
@@ -86,6 +87,9 @@ class Optimizer(HoldsParams):
 
     fixed: Mapping[str, Any] = {}
     """Options that no state dict changes."""
+
+    slots_of_options: frozenset[str] = frozenset()
+    """Slots that an option brings, which a state dict may have while it is off."""
 
     def __init__(
         self,
@@ -223,7 +227,7 @@ class Optimizer(HoldsParams):
         options = self._options(group)
         tx = self.transformation(**options)
         state = tx.init(named(group)) if self.starts_at_once else None
-        return Running(options, tx, state, tuple(group["params"]), frozen)
+        return Running(options, tx, state, tuple(group["params"]), [{} for _ in group["params"]], frozen)
 
     def _refresh(self) -> None:
         """Take in what was edited in the groups since the last step."""
@@ -241,8 +245,10 @@ class Optimizer(HoldsParams):
                 tx = self.transformation(**options)
             if running.state is not None and tx._call != running.tx._call:
                 rows = self._rows(g)
-                running.state = self._moved(tx, named(group), rows)
+                running.state, running.tx = self._moved(tx, named(group), rows), tx
                 self._begun -= {Place(g, i) for i, row in enumerate(rows) if not row}
+                running.kept = [{} for _ in rows]
+                running.kept = list(map(_beyond, rows, self._rows(g)))
             running.options, running.tx = options, tx
 
     def _moved(self, tx: GradientTransformation, params: Named, rows: list[dict[str, Any]]) -> Any:
@@ -394,7 +400,8 @@ class Optimizer(HoldsParams):
         if running.state is None:
             return [{} for _ in group["params"]]
         begun = [Place(i, k) in self._begun for k in range(len(group["params"]))]
-        return _slots.to_rows(running.tx, running.state, named(group), begun)
+        rows = _slots.to_rows(running.tx, running.state, named(group), begun)
+        return [row | kept for row, kept in zip(rows, running.kept, strict=True)]
 
     def _places(self) -> list[Place]:
         """The place of every param, group by group."""
@@ -412,6 +419,7 @@ class Optimizer(HoldsParams):
 
         `to_torch_state_dict` makes one of tensors, for PyTorch's own optimizer.
         """
+        self._refresh()  # what an edit switched on has its slots, which loading looks for
         ends = list(itertools.accumulate(len(group["params"]) for group in self.param_groups))
         ids = list(itertools.starmap(range, itertools.pairwise([0, *ends])))
         rows = {i: row for g, own in enumerate(ids) for i, row in zip(own, self._rows(g), strict=True) if row}
@@ -450,6 +458,8 @@ class Optimizer(HoldsParams):
         if state_dict["state"]:
             for i, new in enumerate(running):
                 own = named(present[i])
+                if of_options := self.slots_of_options.intersection(itertools.chain(*loaded.rows[i])):
+                    new.kept = loaded.set_aside(i, of_options - _slots.names(new.tx, own))
                 new.state = read_state(new.tx, own, loaded, i, list(own))
         for live, group in zip(self.param_groups, groups, strict=True):
             live.update(group)
@@ -464,6 +474,11 @@ class Optimizer(HoldsParams):
             lines += [f"Parameter Group {i}", *(f"    {name}: {group[name]}" for name in options)]
             lines.append("")
         return "\n".join([*lines[:-1], ")"])
+
+
+def _beyond(row: ParamState, other: ParamState) -> ParamState:
+    """The slots of a row that another one has not."""
+    return {name: x for name, x in row.items() if name not in other}
 
 
 def _as_option(x: Any) -> Any:

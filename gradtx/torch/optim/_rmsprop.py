@@ -64,6 +64,7 @@ class RMSprop(Optimizer):
     """
 
     transformation = staticmethod(rmsprop)
+    slots_of_options = frozenset({"momentum_buffer", "grad_avg"})
 
     def __init__(
         self,

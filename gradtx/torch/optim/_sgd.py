@@ -91,6 +91,7 @@ class SGD(Optimizer):
     """
 
     transformation = staticmethod(sgd)
+    slots_of_options = frozenset({"momentum_buffer"})
 
     def __init__(
         self,

@@ -68,6 +68,11 @@ def from_rows(
     return tx.pack(iter(_counted(parts, tx, max(steps, default=0))))
 
 
+def names(tx: GradientTransformation, params: Params) -> set[str]:
+    """The slots that PyTorch keeps of it."""
+    return {name for _, _, name, _ in _columns(tx, tx.init(params)) if name}
+
+
 def moved(new: GradientTransformation, params: Params, rows: Sequence[ParamState]) -> State:
     """The state of a transformation whose choices were edited, as far as the rows of the old one have it."""
     return from_rows(new, params, rows, [""] * len(rows), strict=False)
