@@ -41,6 +41,9 @@ if _TYPE_CHECKING:
     from gradtx import tree_utils as tree_utils
     from gradtx.perturbations.gaussian import multi_normal as multi_normal
 
+# formats: how slots are kept in fewer bytes
+from gradtx import formats as formats
+
 # losses: predictions and targets -> one number per sample
 from gradtx import losses as losses
 
@@ -255,6 +258,10 @@ from gradtx.transforms.polyak import scale_by_polyak as scale_by_polyak
 from gradtx.transforms.quasi_newton import ScaleByLBFGSState as ScaleByLBFGSState
 from gradtx.transforms.quasi_newton import scale_by_lbfgs as scale_by_lbfgs
 from gradtx.transforms.rectified import scale_by_radam as scale_by_radam
+from gradtx.transforms.rounding import CompensatedState as CompensatedState
+from gradtx.transforms.rounding import RoundStochasticallyState as RoundStochasticallyState
+from gradtx.transforms.rounding import compensated as compensated
+from gradtx.transforms.rounding import round_stochastically as round_stochastically
 from gradtx.transforms.scaling import ScaleByScheduleState as ScaleByScheduleState
 from gradtx.transforms.scaling import identity as identity
 from gradtx.transforms.scaling import normalize_by_update_norm as normalize_by_update_norm
@@ -316,6 +323,7 @@ from gradtx.wrappers.pairs import to_optax as to_optax
 from gradtx.wrappers.skipping import ShouldSkipUpdateFunction as ShouldSkipUpdateFunction
 from gradtx.wrappers.skipping import skip_large_updates as skip_large_updates
 from gradtx.wrappers.skipping import skip_not_finite as skip_not_finite
+from gradtx.wrappers.storing import stored as stored
 
 # second names that Optax has for what is above
 AdaptiveGradClipState = AddDecayedWeightsState = ClipByGlobalNormState = ClipState = EmptyState

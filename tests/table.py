@@ -61,6 +61,7 @@ INFINITIES = (math.inf, -math.inf)
 ALL = (math.nan, *INFINITIES)
 
 down = f.times(-0.1)
+IN_BYTES = {"mu": gradtx.formats.companded(), "nu": gradtx.formats.square_root()}
 
 PRIMITIVES = [
     Row("identity", lambda x: x.identity(), lambda: f.times(1.0)),
@@ -266,6 +267,14 @@ WRAPPERS = [
         in_optax=False,
     ),
     Row("masked", lambda x: x.masked(x.scale_by_adam(), True), lambda: f.adam()),
+    Row(
+        "stored",
+        lambda x: x.stored(x.scale_by_adam(), IN_BYTES, min_size=0),
+        in_optax=False,
+        supports_complex=False,
+    ),
+    Row("round_stochastically", lambda x: x.round_stochastically(), in_optax=False, supports_complex=False),
+    Row("compensated", lambda x: x.compensated(), in_optax=False, supports_complex=False),
     Row("freeze", lambda x: x.freeze(True), lambda: f.times(0.0), removes=ALL),
     Row(
         "selective_transform",

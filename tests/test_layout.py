@@ -24,6 +24,7 @@ ROOMS = [
     "tree_utils",
     "linear_algebra",
     "schedules",
+    "formats",
     "wrappers",
     "transforms",
     "optimizers",

@@ -1,12 +1,13 @@
 """Chains: transformations one after another."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ParamSpec
 
 from gradtx.arrays.types import State
 from gradtx.core.layout import StateMismatch
+from gradtx.core.placement import Beginning
 from gradtx.core.transformation import GradientTransformation, Stage, check_transformation
 from gradtx.values.factory import register
 
@@ -32,8 +33,16 @@ class Chain(GradientTransformation):
             part for member, inner in zip(self.members, state, strict=True) for part in member.unpack(inner)
         ]
 
+    def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
+        alike = zip(*(variant.members for variant in variants), strict=True)
+        return self.joined([members[0].start(beginning, members, which) for members in alike])
+
     def pack(self, states: Iterator[State]) -> State:
-        return tuple(member.pack(states) for member in self.members)
+        return self.joined([member.pack(states) for member in self.members])
+
+    def joined(self, states: list[State]) -> State:
+        """The state made of those of its members."""
+        return tuple(states)
 
     def validate(self) -> None:
         for i, member in enumerate(self.members):
@@ -88,10 +97,9 @@ class NamedChain(Chain):
         pairs = zip(self.names, self.members, strict=True)
         return [part for name, member in pairs for part in member.unpack(state[name])]
 
-    def pack(self, states: Iterator[State]) -> State:
+    def joined(self, states: list[State]) -> State:
         # In the order of the chain, where a plain dict is sorted by jax.
-        pairs = zip(self.names, self.members, strict=True)
-        return OrderedDict((name, member.pack(states)) for name, member in pairs)
+        return OrderedDict(zip(self.names, states, strict=True))
 
     def validate(self) -> None:
         for i, pair in enumerate(self.arguments["args"]):

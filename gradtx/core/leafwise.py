@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal, ParamSpec, cast, overload
+from typing import Any, Literal, ParamSpec, overload
 
 import jax.numpy as jnp
 
@@ -11,10 +11,11 @@ from gradtx.arrays import errors
 from gradtx.arrays.numerics import as_array, has_numbers
 from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, State
+from gradtx.core.keeping import is_kept, kept
 from gradtx.core.layout import DEFAULT, Layout, Slots, StateForm
 from gradtx.core.placement import Beginning
 from gradtx.core.run import Segment
-from gradtx.core.segment import LeafwiseSegment, LeafwiseStage, Periodic, Variant, stream_of
+from gradtx.core.segment import LeafwiseSegment, Periodic, Variant, stream_of
 from gradtx.core.transformation import EmptyState, GradientTransformation, Stage
 from gradtx.values.factory import register
 from gradtx.values.parts import Number
@@ -89,7 +90,7 @@ class Leafwise(Stage):
     def needs(self) -> Mapping[str, Stage]:
         asked, given = self.asks.update, {"step", "path", "key", *self.form.slots}
         missing = asked.required - given - {*asked.names[:1]}
-        return {"params" if what == "param" else what: self for what in missing}
+        return {"params" if what in ("param", "dtype") else what: self for what in missing}
 
     def hint(self, what: str) -> str:
         near = difflib.get_close_matches(what, set(self.form.slots) - set(self.asks.update.names), n=1)
@@ -116,14 +117,12 @@ class Leafwise(Stage):
     def segment(self, first: int, variants: Sequence[Sequence[Any]]) -> Segment:
         return LeafwiseSegment(first, variants)
 
-    def start(self, beginning: Beginning) -> State:
-        return self.start_each([self], [0] * len(beginning.leaves), beginning)
-
-    def start_each(self, variants: Sequence[Stage], which: Sequence[int], beginning: Beginning) -> State:
+    def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
         form = self.form
         count = beginning.scalar(0, jnp.int32) if form.counts else None
         self._check(beginning)
-        alone = [Variant([cast(LeafwiseStage, stage)]) for stage in variants]
+        alone = [Variant([stage]) for stage in variants]
+        which = which or [0] * len(beginning.leaves)
         made = self._made(alone, which, beginning, count) if form.slots else [{}] * len(beginning.leaves)
         trees = {name: beginning.treedef.unflatten([own.get(name) for own in made]) for name in form.slots}
         trees |= {form.counter: count} if form.counter else {}
@@ -146,15 +145,16 @@ class Leafwise(Stage):
         programs = [variant.program(unknown)[0] for variant in variants]
         numbers = [[] if beginning.is_abstract else one.numbers_at([count], unknown) for one in variants]
         seed, asks = self.arguments.get("seed"), self.asks.init
-        paths = (
-            leaf_paths(beginning.params)
-            if {"key", "path"}.intersection(asks)
-            else [""] * len(beginning.leaves)
-        )
+        named_paths = is_kept() or {"key", "path"}.intersection(asks)
+        paths = leaf_paths(beginning.params) if named_paths else [""] * len(beginning.leaves)
 
         def made(i: int, param: Any) -> Slots:
             if param is None or not has_numbers(param):
                 return {}
+            slots = made_plain(i, param)
+            return kept(beginning, self.name, paths[i], slots) if is_kept() else slots
+
+        def made_plain(i: int, param: Any) -> Slots:
             named = dict(seed=seed, stream=stream_of(paths[i]), path=paths[i] if "path" in asks else None)
             program, own = programs[which[i]], numbers[which[i]]
             if not unknown and beginning.is_on_one_device(param):
@@ -215,7 +215,8 @@ def leafwise(
       params, its own leaf;
     - ``key``, a random key of this tensor and step, from the field ``seed`` of the state, which begins as the
       argument ``seed``: the same in `jit` or out, in any order, on any devices;
-    - ``path``, of the param, as patterns see it (``dense/kernel``): a string, known while tracing.
+    - ``path``, of the param, as patterns see it (``dense/kernel``): a string, known while tracing;
+    - ``dtype``, of the param as it is, known while tracing: what a rule sees of it is in at least float32.
 
     It returns the new update, and a dict of all slots if there are any. Tensors arrive in at least float32,
     and the executor casts what comes back. ``init`` may name ``key`` and ``path`` too.

@@ -80,8 +80,8 @@ class LeafwiseProgram:
                 raise errors.not_real(stage.name)
             seen = layout.read(old)
             known = {**shared.extra, **tensor.own, "path": path, "step": shared.steps[i], **seen}
-            if param is not None:
-                known["param"] = layout.see(param)
+            if param is not None and tensor.param is not None:
+                known |= {"param": layout.see(param), "dtype": tensor.param.dtype}
             if "key" in names:
                 known["key"] = key_for(shared.seeds[i], tensor.stream, known["step"])
             given = {name: known[name] for name in names[1:] if name in known}

@@ -1,10 +1,11 @@
 """Recipes: functions that return a transformation, under a name of their own."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ParamSpec, overload
 
 from gradtx.arrays.types import State
+from gradtx.core.placement import Beginning
 from gradtx.core.transformation import GradientTransformation, Stage, check_transformation
 from gradtx.values.factory import register
 
@@ -25,6 +26,9 @@ class Recipe(GradientTransformation):
     @cached_property
     def stages(self) -> tuple[Stage, ...]:
         return self.expansion.stages
+
+    def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
+        return self.expansion.start(beginning, [variant.expansion for variant in variants], which)
 
     def unpack(self, state: State) -> list[State]:
         return self.expansion.unpack(state)

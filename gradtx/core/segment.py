@@ -211,7 +211,7 @@ class LeafwiseSegment:
                 own[name] = leaves
         count = len(run.leaves)
         # Each input of a call costs time to trace: what no rule names stays away.
-        params = run.beside if "param" in self.asks else [None] * count
+        params = run.beside if {"param", "dtype"} & self.asks else [None] * count
         keyed = "key" in self.asks
         streams = [stream_of(path) for path in leaf_paths(run.given)] if keyed else [None] * count
         slots = list(zip(*columns, strict=True))

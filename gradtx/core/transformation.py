@@ -85,8 +85,7 @@ class GradientTransformation(Value):
 
     def init(self, params: Params) -> State:
         """The state for these params; on ShapeDtypeStructs, the shapes, dtypes and shardings of it."""
-        beginning = Beginning.of(params)
-        return self.pack(iter([stage.start(beginning) for stage in self.stages]))
+        return self.start(Beginning.of(params), [self], ())
 
     def update(
         self, updates: Updates, state: State, params: Params | None = None, **extra: Any
@@ -158,6 +157,16 @@ class GradientTransformation(Value):
         """How an update runs it."""
         return Plan(self.stages)
 
+    def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
+        """The state for these params.
+
+        Args:
+            beginning: the params.
+            variants: this transformation and those of its kind that differ in numbers of leafwise stages.
+            which: for each param, None included, the index of its variant. Default: the first for all.
+        """
+        raise NotImplementedError
+
     def unpack(self, state: State) -> list[State]:
         """The states of its stages, in order."""
         raise NotImplementedError
@@ -228,15 +237,6 @@ class Stage(GradientTransformation):
         """What something that nobody gave may have been meant to be."""
         del what
         return ""
-
-    def start(self, beginning: Beginning) -> State:
-        """The state for these params."""
-        raise NotImplementedError
-
-    def start_each(self, variants: Sequence["Stage"], which: Sequence[int], beginning: Beginning) -> State:
-        """The state for these params, of which each has the numbers of one of some variants."""
-        del variants, which  # alike, unless a kind lets them differ
-        return self.start(beginning)
 
     def segment(self, first: int, variants: Sequence[Sequence["Stage"]]) -> Segment:
         """What runs stages of this kind that stand together, from index `first`, in some variants."""

@@ -57,7 +57,8 @@ class Treewise(Stage):
         super().validate()
         _ = self.asks  # runs the body: what is wrong with the arguments shows where they are given
 
-    def start(self, beginning: Beginning) -> State:
+    def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
+        del variants, which  # all the same
         count = beginning.scalar(0, jnp.int32) if self.form.wrapped else None
 
         def make(params: Params) -> State:

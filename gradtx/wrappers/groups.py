@@ -1,6 +1,6 @@
 """Groups: other numbers for some of the parameters, in one transformation with one state."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from gradtx.arrays.numerics import zero_like
 from gradtx.arrays.outline import outlined
 from gradtx.arrays.select import Labels, select
-from gradtx.arrays.types import Params, Selector, State
+from gradtx.arrays.types import Selector, State
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.placement import Beginning
 from gradtx.core.transformation import GradientTransformation, InnerStates, Labelled, Plan, run_plan
@@ -102,7 +102,7 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
 
     def init(params):
         live, which = resolve(params)
-        return begin(list(variants.values()), which, keep(live, params))
+        return own.start(Beginning.of(keep(live, params)), list(variants.values()), which)
 
     def update(updates, state, params=None, **extra):
         live, which = resolve(outlined(updates, params))
@@ -217,16 +217,3 @@ def _as_schedules(value: Value, names: Set[str]) -> Mapping[str, Any]:
     return {
         name: constant_schedule(x) for name, x in own.items() if not (x is None or x is OFF or callable(x))
     }
-
-
-def begin(variants: Sequence[GradientTransformation], which: Sequence[int], params: Params) -> State:
-    """The state of variants of a transformation, each of which has some of the params.
-
-    Args:
-        variants: they differ in numbers of leafwise stages.
-        which: for each param, None included, the index of its variant.
-        params: the params.
-    """
-    beginning = Beginning.of(params)
-    alike = zip(*(variant.stages for variant in variants), strict=True)
-    return variants[0].pack(iter([stages[0].start_each(stages, which, beginning) for stages in alike]))
