@@ -10,8 +10,9 @@ from gradtx.arrays.types import PyTree
 from gradtx.core.layout import Slots, is_coded
 from gradtx.core.placement import Beginning
 
-Keeper = Callable[[str, str, str, jax.Array], Callable[[jax.Array], PyTree] | None]
-"""``keeper(stage, slot, path, x)`` is the function that puts a new slot into its form; None leaves it."""
+Keeper = Callable[[str, str, jax.Array, jax.Array], Callable[[jax.Array], PyTree] | None]
+"""``keeper(slot, path, x, param)`` is the function that puts a new slot of a param into its form; None leaves
+it. A slot is called ``scale_by_adam/mu``, as in `state_dict`."""
 
 _KEEPERS: ContextVar[tuple[Keeper, ...]] = ContextVar("keepers", default=())
 
@@ -31,11 +32,15 @@ def is_kept() -> bool:
     return bool(_KEEPERS.get())
 
 
-def kept(beginning: Beginning, stage: str, path: str, slots: Slots) -> Slots:
+def kept(beginning: Beginning, stage: str, path: str, slots: Slots, param: jax.Array) -> Slots:
     """The new slots of one param as they are kept."""
 
     def keep(slot: str, x: jax.Array | PyTree) -> PyTree:
-        forms = (keeper(stage, slot, path, x) for keeper in _KEEPERS.get()) if not is_coded(x) else ()
+        forms = (
+            (keeper(f"{stage}/{slot}", path, x, param) for keeper in _KEEPERS.get())
+            if not is_coded(x)
+            else ()
+        )
         form = next((form for form in forms if form is not None), None)
         return x if form is None else beginning.made(form, x)
 

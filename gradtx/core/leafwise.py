@@ -152,7 +152,7 @@ class Leafwise(Stage):
             if param is None or not has_numbers(param):
                 return {}
             slots = made_plain(i, param)
-            return kept(beginning, self.name, paths[i], slots) if is_kept() else slots
+            return kept(beginning, self.name, paths[i], slots, param) if is_kept() else slots
 
         def made_plain(i: int, param: Any) -> Slots:
             named = dict(seed=seed, stream=stream_of(paths[i]), path=paths[i] if "path" in asks else None)

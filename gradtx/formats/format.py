@@ -2,10 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ParamSpec
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import DictKey
 
 from gradtx.arrays.numerics import at_least_float32, cast
@@ -76,9 +77,12 @@ class Format(Value):
 class Stored(Coded):
     """A tensor of a state in a format.
 
+    Where the last axis is sharded, what each device has of it is coded by itself, so that no block is cut
+    and nothing is sent: the parts of a tensor are those of its pieces, one after another.
+
     Args:
         format: the format.
-        length: of the last axis.
+        length: of the last axis, or of each of the pieces that it consists of.
         dtype: in which it is computed with.
         parts: the arrays that the format keeps.
         stream: for one that rounds by chance, a uint32 scalar, another at each step.
@@ -88,20 +92,30 @@ class Stored(Coded):
         self.format, self.length, self.dtype, self.parts, self.stream = format, length, dtype, parts, stream
 
     @classmethod
-    def of(cls, format: Format, x: Array, stream: Array | None = None) -> "Stored":
-        """A tensor in a format; `stream` is looked at if this rounds by chance."""
-        dtype, stream = at_least_float32(x.dtype), stream if format.is_random else None
-        return cls(format, x.shape[-1], dtype, format.encode(cast(x, dtype), stream), stream)
+    def of(cls, format: Format, x: Array, stream: Array | None = None, pieces: int = 1) -> "Stored":
+        """A tensor in a format.
+
+        Args:
+            format: the format.
+            x: real tensor of one axis or more.
+            stream: where random bits begin, if the format rounds by chance.
+            pieces: of how many pieces the last axis consists.
+        """
+        length, dtype = x.shape[-1] // pieces, at_least_float32(x.dtype)
+        stream = stream if format.is_random else None
+        return cls(format, length, dtype, _parts_of(format, cast(x, dtype), length, stream), stream)
 
     def decode(self) -> Array:
-        x = self.format.decode(self.parts)
-        return cast(x if x.shape[-1] == self.length else x[..., : self.length], self.dtype)
+        lengths = _lengths(self.format, self.length, self.dtype)
+        x = self.format.decode({name: _in_pieces(part, lengths[name]) for name, part in self.parts.items()})
+        x = x if x.shape[-1] == self.length else x[..., : self.length]
+        are_cut = any(lengths[name] not in (None, part.shape[-1]) for name, part in self.parts.items())
+        return cast(_joined(x) if are_cut else x, self.dtype)
 
     def encode(self, x: Array) -> "Stored":
         stream = None if self.stream is None else self.stream + WEYL
-        return Stored(
-            self.format, self.length, self.dtype, self.format.encode(cast(x, self.dtype), stream), stream
-        )
+        parts = _parts_of(self.format, cast(x, self.dtype), self.length, stream)
+        return Stored(self.format, self.length, self.dtype, parts, stream)
 
     def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """The arrays by name, and what is known without them."""
@@ -120,6 +134,31 @@ class Stored(Coded):
 
     def __repr__(self) -> str:
         return f"Stored({self.format!r}, {self.parts})"
+
+
+def _parts_of(format: Format, x: Array, length: int, stream: Array | None) -> Parts:
+    """What a format keeps of a tensor whose last axis consists of pieces of this length."""
+    whole = _in_pieces(x, length)
+    parts = format.encode(whole, stream)
+    return {name: _joined(part) if part.ndim == x.ndim + 1 else part for name, part in parts.items()}
+
+
+def _in_pieces(x: Array, length: int | None) -> Array:
+    """x with its last axis cut in pieces of a length, (..., pieces, length); as it is if that is its own."""
+    return x if length in (None, x.shape[-1]) else x.reshape(*x.shape[:-1], -1, length)
+
+
+def _joined(x: Array) -> Array:
+    """x with the last two axes as one."""
+    return x.reshape(*x.shape[:-2], -1)
+
+
+@cache
+def _lengths(format: Format, length: int, dtype: DType) -> Mapping[str, int | None]:
+    """How long the last axis of each part is, for a tensor of this length; None for parts that have none."""
+    stream = jax.ShapeDtypeStruct((), jnp.uint32) if format.is_random else None
+    parts = jax.eval_shape(format.encode, jax.ShapeDtypeStruct((1, length), dtype), stream)
+    return {name: part.shape[-1] if len(part.shape) > 1 else None for name, part in parts.items()}
 
 
 def format(body: Callable[P, tuple[Callable[..., Any], Callable[..., Any]]]) -> Callable[P, Format]:

@@ -1,5 +1,6 @@
 """Storing: a transformation with some of its slots in fewer bytes."""
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,6 +10,8 @@ from typing import Any, ParamSpec, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
+from jax.sharding import NamedSharding
 
 from gradtx.arrays.select import is_function, leaf_paths, select
 from gradtx.arrays.types import PyTree, State
@@ -52,17 +55,23 @@ class Storing(GradientTransformation):
         formats = self.arguments["formats"]
         by_path = {slot: by_paths(slot, format, beginning.params) for slot, format in formats.items()}
 
-        def keeper(stage: str, slot: str, path: str, x: Any) -> Callable[[jax.Array], PyTree] | None:
-            key = next((key for key in (f"{stage}/{slot}", slot) if key in by_path), None)
+        def keeper(slot: str, path: str, x: Any, param: Any) -> Callable[[jax.Array], PyTree] | None:
+            key = next((key for key in (slot, slot.rpartition("/")[2]) if key in by_path), None)
             format = None if key is None else by_path[key](path)
             if format is None or x.ndim == 0 or x.size < self.arguments["min_size"]:
                 return None
             if not jnp.issubdtype(x.dtype, jnp.floating):
                 raise TypeError(
-                    f"stored: {stage}/{slot} of {path} is {x.dtype}, and formats hold real numbers; leave it "
+                    f"stored: {slot} of {path} is {x.dtype}, and formats hold real numbers; leave it "
                     f"as it is: {{{key!r}: {{{re.escape(path)!r}: None, '.*': ...}}}}"
                 )
-            return partial(Stored.of, format, stream=self._stream(f"{stage}/{slot}/{path}"))
+            stream = self._stream(f"{slot}/{path}")
+            return partial(
+                Stored.of,
+                format,
+                stream=stream,
+                pieces=shards_of_last_axis(param if x.shape == param.shape else x),
+            )
 
         with kept_by(keeper):
             return self.inner.start(beginning, [variant.inner for variant in variants], which)
@@ -86,6 +95,15 @@ class Storing(GradientTransformation):
             for one in format.values() if isinstance(format, Mapping) else [format]:
                 if not is_function(one) or hasattr(one, "factory"):
                     as_format(key, one)
+
+
+def shards_of_last_axis(x: Any) -> int:
+    """Over how many devices the last axis of an array, a shape or a traced array is sharded."""
+    sharding = getattr(jax.typeof(x) if isinstance(x, Tracer) else x, "sharding", None)
+    if not isinstance(sharding, NamedSharding) or len(sharding.spec) < x.ndim:
+        return 1
+    names = sharding.spec[x.ndim - 1] or ()
+    return math.prod(sharding.mesh.shape[name] for name in ((names,) if isinstance(names, str) else names))
 
 
 def slots_of(x: Any) -> Iterator[str]:
