@@ -1,11 +1,12 @@
 """The things under test, one row each, with their traits. Every row obeys every law of `laws.py`."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradtx
+from gradtx.core.leafwise import Leafwise
 from gradtx.core.recipe import Recipe
 from tests.given import (
     at,
@@ -779,3 +780,27 @@ def recipes_of(rows: list[Row]) -> set[str]:
         for name, tx in made.items()
         if isinstance(tx, Recipe) and all(stage.name in simple for stage in tx.stages)
     }
+
+
+def stored_rows(rows: list[Row]) -> list[Row]:
+    """Rows that are one leafwise stage with slots, whose slots are in bytes."""
+    made = {row: row() for row in rows}
+    return [
+        _in_bytes(row, tx.form.slots)
+        for row, tx in made.items()
+        if isinstance(tx, Leafwise) and tx.form.slots
+    ]
+
+
+def _in_bytes(row: Row, slots: Sequence[str]) -> Row:
+    formats = dict.fromkeys(slots, gradtx.formats.companded())
+
+    def make(x: Any) -> Any:
+        return x.stored(row.make(x), formats, min_size=0)
+
+    # Where an infinity is kept out of updates but not out of slots, in these codes it becomes NaN.
+    removes = () if row.name == "contrib.scale_by_adopt" else row.removes
+    name = f"stored({row.name})"
+    return replace(
+        row, name=name, make=make, oracle=None, in_optax=False, supports_complex=False, removes=removes
+    )

@@ -36,7 +36,7 @@ UNSIGNED = {
 
 
 def roundtrip(format: formats.Format, x: Any, seed: int = 0) -> np.ndarray:
-    return np.asarray(formats.Stored.of(format, jnp.asarray(x), jnp.uint32(seed)).decode())
+    return np.array(formats.Stored.of(format, jnp.asarray(x), jnp.uint32(seed)).decode())
 
 
 @st.composite
@@ -102,6 +102,9 @@ def test_what_is_not_finite_stays_so_and_does_not_leave_its_block(format: format
         found = roundtrip(format, x)
         assert not np.isfinite(found[0, 3])
         assert np.isfinite(found[1]).all() and np.isfinite(found[0, 256:]).all()
+        if format.factory.public not in (formats.dynamic, formats.square_root):  # which have no code for it
+            x[0, 3] = found[0, 3] = 0
+            np.testing.assert_array_equal(found, roundtrip(format, x))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float8_e4m3fn", "float8_e5m2"])

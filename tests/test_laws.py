@@ -1,7 +1,8 @@
 """Every row of the table obeys every law.
 
 The laws of a row are one test, which goes on after a law that fails; those that take long are apart. In
-`make test-extra` are the rows that vary another one, and for recipes the laws that follow from their stages.
+`make test-extra` are the rows that vary another one, those whose slots are in bytes, and for recipes the laws
+that follow from their stages.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from tests import laws
-from tests.table import ROWS, Row, recipes_of, variations
+from tests.table import ROWS, Row, recipes_of, stored_rows, variations
 
-EXTRA, RECIPES = variations(ROWS), recipes_of(ROWS)
+STORED = stored_rows(ROWS)
+EXTRA, RECIPES = variations(ROWS) | {row.name for row in STORED}, recipes_of(ROWS)
 
 TOGETHER = [law for law in laws.LAWS if law not in laws.APART]
 GROUPS = {
@@ -24,7 +26,7 @@ GROUPS = {
 
 def items() -> Iterator[Any]:
     """Row by row, for then a process finds its own programs again."""
-    for row in ROWS:
+    for row in [*ROWS, *STORED]:
         for name, group in GROUPS.items():
             extra = row.name in EXTRA or (group[0] in laws.OF_STAGES and row.name in RECIPES)
             yield pytest.param(row, group, id=f"{row.name}-{name}", marks=[pytest.mark.extra] * extra)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import as_array, cast, compute_dtype, would_cut
 from gradtx.arrays.types import Array, PyTree, State
+from gradtx.values.value import Value
 
 Slots = Mapping[str, PyTree]
 """What a rule remembers of one tensor: by name a tensor, a list of tensors, or a `Coded`."""
@@ -23,12 +24,30 @@ class Coded:
     executor decodes it before a rule sees it, and encodes what comes back.
     """
 
+    @property
+    def form(self) -> "Form":
+        """What is known of it without its arrays."""
+        raise NotImplementedError
+
     def decode(self) -> Array:
         """The tensor, in at least float32."""
         raise NotImplementedError
 
     def encode(self, x: Array) -> Self:
         """Another tensor of the same shape in this form."""
+        raise NotImplementedError
+
+
+class Form(Value):
+    """How one tensor is kept; as a value it has a form as data, which is saved beside the parts."""
+
+    @property
+    def parts(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """The names and dtypes of the parts."""
+        raise NotImplementedError
+
+    def node(self, parts: Mapping[str, Array]) -> Coded:
+        """The tensor of which these are kept."""
         raise NotImplementedError
 
 

@@ -9,7 +9,6 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from gradtx.arrays.numerics import extreme
 from gradtx.arrays.types import Array
 
 
@@ -25,20 +24,30 @@ def in_blocks(x: Array, size: int) -> Array:
 def scaled(x: Array, size: int) -> tuple[Array, Array]:
     """x divided by the largest magnitude of its block, from -1 to 1, and these magnitudes, (..., blocks).
 
-    A block of zeros stays zero. A NaN or an infinity makes its whole block NaN: the magnitude is NaN then.
+    A block of zeros stays zero. Where x is NaN or infinite this is NaN, and the rest of its block is as
+    without it.
     """
     blocks = in_blocks(x, size)
-    largest = extreme(jnp.max, jnp.abs(blocks), axis=-1, initial=0)
-    scales = jnp.where(jnp.isfinite(largest), largest, jnp.nan)
+    finite = jnp.isfinite(blocks)
+    scales = jnp.max(jnp.where(finite, jnp.abs(blocks), 0), axis=-1, initial=0)
     # XLA may multiply by 1/scale, which above 2¹²⁶ is a subnormal number of single precision, or 0.
     smaller = jnp.where(scales > 1, np.asarray(2.0**-4, x.dtype), 1)
     safe = jnp.where(scales == 0, 1, scales * smaller)
-    z = (blocks * smaller[..., None]) / safe[..., None]
-    whole = z.reshape(*x.shape[:-1], math.prod(blocks.shape[-2:]))
-    return whole[..., : x.shape[-1]], scales
+    z = jnp.where(finite, (blocks * smaller[..., None]) / safe[..., None], jnp.nan)
+    return _as_before(z, x.shape[-1]), scales
+
+
+def with_nan(scales: Array, z: Array, size: int) -> Array:
+    """The magnitudes of blocks, NaN for those that z has a NaN in: for codes that have none for NaN."""
+    return jnp.where(jnp.any(jnp.isnan(in_blocks(z, size)), axis=-1), jnp.nan, scales)
 
 
 def unscaled(z: Array, scales: Array, size: int) -> Array:
     """z times the magnitude of its block."""
-    blocks = in_blocks(z, size) * scales[..., None]
-    return blocks.reshape(*z.shape[:-1], math.prod(blocks.shape[-2:]))[..., : z.shape[-1]]
+    return _as_before(in_blocks(z, size) * scales[..., None], z.shape[-1])
+
+
+def _as_before(blocks: Array, length: int) -> Array:
+    """Blocks in a row again, without what filled up the last one."""
+    whole = blocks.reshape(*blocks.shape[:-2], math.prod(blocks.shape[-2:]))
+    return whole if whole.shape[-1] == length else whole[..., :length]

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from gradtx.arrays.types import Array
-from gradtx.formats.blocks import scaled, unscaled
+from gradtx.formats.blocks import scaled, unscaled, with_nan
 from gradtx.formats.format import format
 from gradtx.formats.packing import packed, unpacked
 from gradtx.formats.rounding import by_chance
@@ -25,20 +25,20 @@ def companded(bits: Static[int] = 8, block_size: Count = 32, *, stochastic: bool
         block_size: how many numbers along the last axis share a scale, of 4 bytes.
         stochastic: whether to round by chance, so that the mean of many codes of a number is its curve.
 
-    A NaN or an infinity makes its block NaN.
+    NaN stays NaN, and an infinity becomes NaN; they have a code of their own, the lowest or the highest.
 
     Source: FlashOptim, arXiv:2602.23349.
     """
     check_bits("formats.companded", bits)
-    levels, code = (127, jnp.int8) if bits == 8 else (7, jnp.uint8)
+    levels, of_nan = (127, -128) if bits == 8 else (7, 8)
 
     def curve(x: Array) -> tuple[Array, Array]:
         z, scales = scaled(x, block_size)
         return levels * (2 * z / (1 + jnp.abs(z))), scales
 
     def kept(y: Array, scales: Array) -> dict[str, Array]:
-        codes = jnp.nan_to_num(y).astype(code) if bits == 8 else packed(jnp.nan_to_num(y) + levels)
-        return dict(codes=codes, scales=scales)
+        whole = jnp.where(jnp.isnan(y), of_nan, y)
+        return dict(codes=whole.astype(jnp.int8) if bits == 8 else packed(whole + levels), scales=scales)
 
     def encode(x):
         y, scales = curve(x)
@@ -50,7 +50,7 @@ def companded(bits: Static[int] = 8, block_size: Count = 32, *, stochastic: bool
 
     def decode(codes, scales):
         whole = codes.astype(scales.dtype) if bits == 8 else unpacked(codes, scales.dtype) - levels
-        y = whole / levels
+        y = jnp.where(whole == of_nan, jnp.nan, whole / levels)
         return unscaled(y / (2 - jnp.abs(y)), scales, block_size)
 
     return encode_by_chance if stochastic else encode, decode
@@ -81,7 +81,7 @@ def square_root(bits: Static[int] = 8, block_size: Count = 32, *, stochastic: bo
         # Rounded up where it would be 0.
         whole = jnp.where(z > 0, jnp.maximum(whole, 1), whole)
         codes = jnp.nan_to_num(whole).astype(jnp.uint8)
-        return dict(codes=codes if bits == 8 else packed(codes), scales=scales)
+        return dict(codes=codes if bits == 8 else packed(codes), scales=with_nan(scales, z, block_size))
 
     def curve(x: Array) -> tuple[Array, Array, Array]:
         z, scales = scaled(jnp.where(x < 0, jnp.nan, x), block_size)

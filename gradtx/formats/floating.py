@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from gradtx.formats.blocks import scaled, unscaled
@@ -45,7 +46,7 @@ def float8(dtype: Any = "float8_e4m3fn", block_size: Count = 128, *, stochastic:
         block_size: how many numbers along the last axis share a scale, of 4 bytes.
         stochastic: whether to round by chance.
 
-    A NaN or an infinity makes its block NaN.
+    NaN stays NaN, and an infinity becomes NaN.
 
     Source: Micikevicius et al., FP8 formats for deep learning, arXiv:2209.05433.
     """
@@ -57,7 +58,8 @@ def float8(dtype: Any = "float8_e4m3fn", block_size: Count = 128, *, stochastic:
         smallest = float(info.smallest_subnormal)
         near = rounded_to(x, dtype, bits)
         near = jnp.where((near == 0) & (x != 0), jnp.copysign(smallest, x).astype(x.dtype), near)
-        return dict(codes=near.astype(dtype), scales=scales)
+        # As bytes, which every library of checkpoints can write.
+        return dict(codes=jax.lax.bitcast_convert_type(near.astype(dtype), jnp.uint8), scales=scales)
 
     def encode(x):
         return kept(*scaled(x, block_size))
@@ -66,6 +68,7 @@ def float8(dtype: Any = "float8_e4m3fn", block_size: Count = 128, *, stochastic:
         return kept(*scaled(x, block_size), bits)
 
     def decode(codes, scales):
-        return unscaled(codes.astype(scales.dtype) / float(info.max), scales, block_size)
+        numbers = jax.lax.bitcast_convert_type(codes, dtype).astype(scales.dtype)
+        return unscaled(numbers / float(info.max), scales, block_size)
 
     return encode_by_chance if stochastic else encode, decode

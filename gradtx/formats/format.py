@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, ParamSpec
 
 import jax
@@ -11,8 +11,9 @@ from jax.tree_util import DictKey
 
 from gradtx.arrays.numerics import at_least_float32, cast
 from gradtx.arrays.types import Array, DType
-from gradtx.core.layout import Coded
+from gradtx.core.layout import Coded, Form
 from gradtx.formats.noise import WEYL, random_bits
+from gradtx.values.domains import Static
 from gradtx.values.factory import register
 from gradtx.values.value import Value
 
@@ -63,7 +64,10 @@ class Format(Value):
     def encode(self, x: Array, stream: Array | None) -> Parts:
         """The arrays that are kept of x."""
         bits = {} if stream is None else {"bits": random_bits(stream, x.shape)}
-        return {name: cast(part, part.dtype) for name, part in self.functions[0](x, **bits).items()}
+        parts = self.functions[0](x, **bits)
+        if reserved := {"form", "stream"} & parts.keys():
+            raise ValueError(f"{self!r}: no part may be called {reserved.pop()!r}; give it another name")
+        return {name: cast(part, part.dtype) for name, part in parts.items()}
 
     def decode(self, parts: Parts) -> Array:
         """The tensor that these were made of, but for what was rounded off."""
@@ -71,6 +75,61 @@ class Format(Value):
 
     def validate(self) -> None:
         _ = self.functions  # what is wrong with the arguments shows where they are given
+
+
+class StoredForm(Form):
+    """What all of a `Stored` is known by but its arrays."""
+
+    @property
+    def format(self) -> Format:
+        """The format."""
+        return self.arguments["format"]
+
+    @property
+    def length(self) -> int:
+        """The length of the last axis, or of each of the pieces that it consists of."""
+        return self.arguments["length"]
+
+    @cached_property
+    def dtype(self) -> DType:
+        """In which the tensor is computed with."""
+        return jnp.dtype(self.arguments["dtype"])
+
+    def node(self, parts: Parts) -> "Stored":
+        return Stored(self, parts)
+
+    @cached_property
+    def parts(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+        stream = jax.ShapeDtypeStruct((), jnp.uint32) if self.format.is_random else None
+        piece = jax.ShapeDtypeStruct((1, self.length), self.dtype)
+        return jax.eval_shape(self.format.encode, piece, stream)
+
+    @cached_property
+    def lengths(self) -> Mapping[str, int | None]:
+        """How long the last axis of each part is, for one piece; None for parts that have none."""
+        return {name: part.shape[-1] if part.ndim > 1 else None for name, part in self.parts.items()}
+
+    def encode(self, x: Array, stream: Array | None) -> Parts:
+        """The arrays that are kept of x."""
+        x = cast(x, self.dtype)
+        parts = self.format.encode(_in_pieces(x, self.length), stream)
+        return {name: _joined(part) if part.ndim == x.ndim + 1 else part for name, part in parts.items()}
+
+    def decode(self, parts: Parts) -> Array:
+        """The tensor that these were made of, but for what was rounded off."""
+        x = self.format.decode({name: _in_pieces(part, self.lengths[name]) for name, part in parts.items()})
+        x = x if x.shape[-1] == self.length else x[..., : self.length]
+        are_cut = any(self.lengths[name] not in (None, part.shape[-1]) for name, part in parts.items())
+        return cast(_joined(x) if are_cut else x, self.dtype)
+
+
+def _recorded_form(body: Callable[P, Any]) -> Callable[P, StoredForm]:
+    return register(body, StoredForm)
+
+
+@_recorded_form
+def stored_form(format: Format, length: Static[int], dtype: str) -> Any:
+    return format, length, dtype  # never run
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -81,15 +140,17 @@ class Stored(Coded):
     and nothing is sent: the parts of a tensor are those of its pieces, one after another.
 
     Args:
-        format: the format.
-        length: of the last axis, or of each of the pieces that it consists of.
-        dtype: in which it is computed with.
-        parts: the arrays that the format keeps.
+        form: what is known without the arrays: ``form.format``, the format.
+        parts: the arrays that the format keeps, by name.
         stream: for one that rounds by chance, a uint32 scalar, another at each step.
     """
 
-    def __init__(self, format: Format, length: int, dtype: DType, parts: Parts, stream: Array | None = None):
-        self.format, self.length, self.dtype, self.parts, self.stream = format, length, dtype, parts, stream
+    def __init__(self, form: StoredForm, parts: Parts, stream: Array | None = None):
+        self._form, self.parts, self.stream = form, parts, stream
+
+    @property
+    def form(self) -> StoredForm:
+        return self._form
 
     @classmethod
     def of(cls, format: Format, x: Array, stream: Array | None = None, pieces: int = 1) -> "Stored":
@@ -101,46 +162,32 @@ class Stored(Coded):
             stream: where random bits begin, if the format rounds by chance.
             pieces: of how many pieces the last axis consists.
         """
-        length, dtype = x.shape[-1] // pieces, at_least_float32(x.dtype)
+        form = stored_form(format, x.shape[-1] // pieces, at_least_float32(x.dtype).name)
         stream = stream if format.is_random else None
-        return cls(format, length, dtype, _parts_of(format, cast(x, dtype), length, stream), stream)
+        return cls(form, form.encode(x, stream), stream)
 
     def decode(self) -> Array:
-        lengths = _lengths(self.format, self.length, self.dtype)
-        x = self.format.decode({name: _in_pieces(part, lengths[name]) for name, part in self.parts.items()})
-        x = x if x.shape[-1] == self.length else x[..., : self.length]
-        are_cut = any(lengths[name] not in (None, part.shape[-1]) for name, part in self.parts.items())
-        return cast(_joined(x) if are_cut else x, self.dtype)
+        return self.form.decode(self.parts)
 
     def encode(self, x: Array) -> "Stored":
         stream = None if self.stream is None else self.stream + WEYL
-        parts = _parts_of(self.format, cast(x, self.dtype), self.length, stream)
-        return Stored(self.format, self.length, self.dtype, parts, stream)
+        return Stored(self.form, self.form.encode(x, stream), stream)
 
     def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """The arrays by name, and what is known without them."""
         named = {**self.parts} if self.stream is None else {**self.parts, "stream": self.stream}
-        names = tuple(named)
-        aux = (self.format, self.length, self.dtype, names, self.stream is not None)
-        return tuple((DictKey(name), named[name]) for name in names), aux
+        return tuple((DictKey(name), x) for name, x in named.items()), (self.form, tuple(named))
 
     @classmethod
     def tree_unflatten(cls, aux: Any, children: Any) -> "Stored":
         """The node of these arrays."""
-        format, length, dtype, names, has_stream = aux
-        named = dict(zip(names, children, strict=True))
-        stream = named.pop("stream") if has_stream else None
-        return cls(format, length, dtype, named, stream)
+        form, names = aux
+        parts = dict(zip(names, children, strict=True))
+        stream = parts.pop("stream", None)
+        return cls(form, parts, stream)
 
     def __repr__(self) -> str:
-        return f"Stored({self.format!r}, {self.parts})"
-
-
-def _parts_of(format: Format, x: Array, length: int, stream: Array | None) -> Parts:
-    """What a format keeps of a tensor whose last axis consists of pieces of this length."""
-    whole = _in_pieces(x, length)
-    parts = format.encode(whole, stream)
-    return {name: _joined(part) if part.ndim == x.ndim + 1 else part for name, part in parts.items()}
+        return f"Stored({self.form.format!r}, {self.parts})"
 
 
 def _in_pieces(x: Array, length: int | None) -> Array:
@@ -151,14 +198,6 @@ def _in_pieces(x: Array, length: int | None) -> Array:
 def _joined(x: Array) -> Array:
     """x with the last two axes as one."""
     return x.reshape(*x.shape[:-2], -1)
-
-
-@cache
-def _lengths(format: Format, length: int, dtype: DType) -> Mapping[str, int | None]:
-    """How long the last axis of each part is, for a tensor of this length; None for parts that have none."""
-    stream = jax.ShapeDtypeStruct((), jnp.uint32) if format.is_random else None
-    parts = jax.eval_shape(format.encode, jax.ShapeDtypeStruct((1, length), dtype), stream)
-    return {name: part.shape[-1] if len(part.shape) > 1 else None for name, part in parts.items()}
 
 
 def format(body: Callable[P, tuple[Callable[..., Any], Callable[..., Any]]]) -> Callable[P, Format]:

@@ -10,23 +10,23 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jax.tree_util import keystr
 
-from gradtx.arrays.numerics import owned
 from gradtx.arrays.select import joined_keys, key_paths, told_apart
 from gradtx.arrays.types import Array, State
 from gradtx.core.transformation import GradientTransformation, ScheduledState
+from gradtx.state import forms
+from gradtx.state.entries import Entry
 
 
 def state_dict(tx: GradientTransformation, state: State) -> dict[str, Array]:
     """A state as a flat dict of arrays by name.
+
+    A slot in a format of `gradtx.stored` has an entry for each of its arrays, ``scale_by_adam/mu/w/codes``,
+    and ``scale_by_adam/mu/w/form``, the bytes of a text that says which format it is.
 
     Args:
         tx: the transformation that made the state; it knows the names of its stages.
@@ -41,7 +41,8 @@ def state_dict(tx: GradientTransformation, state: State) -> dict[str, Array]:
         >>> sorted(gradtx.state_dict(tx, tx.init({"w": jnp.zeros(2)})))
         ['scale_by_adam/count', 'scale_by_adam/mu/w', 'scale_by_adam/nu/w']
     """
-    return dict(zip(_names("state_dict", tx, state), jax.tree.leaves(state), strict=True))
+    names = _names("state_dict", tx, state)
+    return {**dict(zip(names, jax.tree.leaves(state), strict=True)), **forms.entries(names, state)}
 
 
 def load_state_dict(
@@ -59,7 +60,9 @@ def load_state_dict(
             fits is loaded, the rest of `state` stays, and a warning says what that was.
 
     Returns:
-        A new state; `state` is untouched, also when an error is raised.
+        A new state; `state` is untouched, also when an error is raised. What is kept in another form there,
+        in codes that are no codes here or the other way round (see `gradtx.stored`), is converted, and a
+        warning says so.
 
     Raises:
         TypeError: if `flat` is no dict.
@@ -69,13 +72,17 @@ def load_state_dict(
         raise TypeError(f"load_state_dict: expected a dict of arrays by name, got {type(flat).__name__}")
     leaves, treedef = jax.tree.flatten(state)
     names = _names("load_state_dict", tx, state)
+    flat, converted = forms.as_kept(names, state, flat)
     keys = _keys(names, flat)
-    found = [_Entry(flat[key], leaf) if key in flat else None for key, leaf in zip(keys, leaves, strict=True)]
+    found = [Entry(flat[key], leaf) if key in flat else None for key, leaf in zip(keys, leaves, strict=True)]
     report = _report(names, flat.keys() - set(keys), found)
     if report and strict:
         raise ValueError(f"load_state_dict: this is not a state of {tx!r}, nothing was loaded\n{report}")
     if report:
         warnings.warn(f"load_state_dict: not everything was loaded\n{report}", stacklevel=2)
+    if converted:
+        which = f"{converted[0]} and {len(converted) - 1} more" if converted[1:] else converted[0]
+        warnings.warn(f"load_state_dict: {which} converted to the form that the state has", stacklevel=2)
     both = zip(found, leaves, strict=True)
     return treedef.unflatten([leaf if x is None or x.problem else x.loaded() for x, leaf in both])
 
@@ -92,7 +99,7 @@ def _keys(names: list[str], flat: Mapping[str, Any]) -> list[str]:
     return list(map(key, names))
 
 
-def _report(names: list[str], unexpected: set[Any], found: list["_Entry | None"]) -> str:
+def _report(names: list[str], unexpected: set[Any], found: list["Entry | None"]) -> str:
     pairs = list(zip(names, found, strict=True))
     lines = {
         "missing": [name for name, x in pairs if x is None],
@@ -100,77 +107,6 @@ def _report(names: list[str], unexpected: set[Any], found: list["_Entry | None"]
         "of another shape or kind": [f"{name}: {x.problem}" for name, x in pairs if x and x.problem],
     }
     return "\n".join(f"  {what}: {', '.join(entries)}" for what, entries in lines.items() if entries)
-
-
-class _Entry:
-    """What stands in a dict for a leaf of a state, and why it cannot be loaded: "" if it can."""
-
-    def __init__(self, given: Any, leaf: Any):
-        self.leaf = leaf = leaf if hasattr(leaf, "dtype") else jnp.asarray(leaf)
-        self.x, self.problem = _as_array(given, leaf)
-        if self.problem:
-            return
-        theirs, ours = (f"{x.dtype}{list(x.shape)}" for x in (self.x, leaf))
-        # A change of precision is a cast; a change of kind (real, complex, integer, bool, key) is a mistake.
-        same_kind = (
-            self.x.dtype == leaf.dtype if _is_key(leaf.dtype) else _kind(self.x.dtype) == _kind(leaf.dtype)
-        )
-        if self.x.shape != leaf.shape or not same_kind:
-            self.problem = f"{theirs}, the state has {ours}"
-        elif not _holds(leaf.dtype, self.x):
-            self.problem = f"{theirs} with numbers that do not fit {ours}, which the state has"
-
-    def loaded(self) -> Array:
-        """The array, in the dtype and place of the leaf."""
-        if _is_key(self.leaf.dtype):
-            return jnp.copy(self.x)
-        value = owned(self.x, self.leaf.dtype)
-        # An array that is not committed to its device may go wherever the others are: so may its successor.
-        committed = getattr(self.leaf, "committed", True)
-        sharding = getattr(self.leaf, "sharding", None) if committed else None
-        return value if sharding is None else jax.device_put(value, sharding)
-
-
-def _as_array(x: Any, leaf: Any) -> tuple[Any, str]:
-    """An array of what was given, in the form of key that the state has; and what is wrong with it."""
-    if not isinstance(x, jax.Array):
-        try:
-            x = np.asarray(x)
-        except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # ragged, too deep, elsewhere
-            return None, f"a {type(x).__name__} that is no array ({str(error).partition(chr(10))[0]})"
-        # NumPy's files have no form for bfloat16, and nothing else in them has this one.
-        x = x.view(jnp.bfloat16) if x.dtype == "V2" else x
-        if not any(_kind(x.dtype)):
-            return None, f"{x.dtype}{list(x.shape)}, which are no numbers"
-    if _is_key(x.dtype) and leaf.dtype == jnp.uint32:
-        return jax.random.key_data(x), ""
-    if _is_key(leaf.dtype) and x.dtype == jnp.uint32:
-        data = jax.eval_shape(jax.random.key_data, leaf)
-        if x.shape == data.shape:
-            return jax.random.wrap_key_data(jnp.asarray(x), impl=jax.random.key_impl(leaf)), ""
-    return x, ""
-
-
-@cache
-def _kind(dtype: Any) -> list[bool]:
-    kinds = (jnp.bool_, jnp.integer, jnp.floating, jnp.complexfloating, jax.dtypes.prng_key)
-    return [jnp.issubdtype(dtype, kind) for kind in kinds]
-
-
-def _is_key(dtype: Any) -> bool:
-    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
-
-
-def _holds(dtype: Any, x: Any) -> bool:
-    """Whether numbers stay what they are in a dtype of their kind, but for digits."""
-    if x.dtype == dtype or isinstance(x, Tracer) or not getattr(x, "is_fully_addressable", True):
-        return True
-    given = np.asarray(x)
-    with np.errstate(over="ignore"):
-        kept = given.astype(dtype)
-    if jnp.issubdtype(dtype, jnp.integer):
-        return bool(np.all(kept == given))
-    return bool(np.all(np.isfinite(kept) | ~np.isfinite(given)))
 
 
 class _Leaf(NamedTuple):
