@@ -274,6 +274,12 @@ WRAPPERS = [
         in_optax=False,
         supports_complex=False,
     ),
+    Row(
+        "stored-bfloat16",
+        lambda x: x.stored(x.adam(0.1), {"mu": "bfloat16", "nu": "bfloat16"}, min_size=0),
+        in_optax=False,
+        supports_complex=False,
+    ),
     Row("round_stochastically", lambda x: x.round_stochastically(), in_optax=False, supports_complex=False),
     Row("compensated", lambda x: x.compensated(), in_optax=False, supports_complex=False),
     Row("freeze", lambda x: x.freeze(True), lambda: f.times(0.0), removes=ALL),

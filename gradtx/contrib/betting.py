@@ -25,7 +25,7 @@ class COCOBState(NamedTuple):
     reward: Params
 
 
-@leafwise(state=COCOBState, real_only=True, elementwise=True)
+@leafwise(state=COCOBState, real_only=True, elementwise=True, unsigned=("scale", "subgradients", "reward"))
 def scale_by_cocob(alpha: Positive = 100.0, eps: Positive = 1e-8):
     """COCOB's steps: each coordinate bets a share of its winnings on the sign of the next gradient.
 

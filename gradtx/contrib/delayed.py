@@ -15,7 +15,7 @@ from gradtx.transforms.variance import ScaleByBeliefState
 from gradtx.values.domains import Decay, DType, NonNegative, Number
 
 
-@leafwise(state=ScaleByBeliefState, elementwise=True)
+@leafwise(state=ScaleByBeliefState, elementwise=True, unsigned=("nu",))
 def scale_by_acprop(
     b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-16, eps_root: NonNegative = 1e-16
 ):
@@ -74,7 +74,7 @@ def acprop(
     )
 
 
-@leafwise(state=ScaleByAdamState, elementwise=True)
+@leafwise(state=ScaleByAdamState, elementwise=True, unsigned=("nu",))
 def scale_by_adopt(
     b1: Decay = 0.9,
     b2: Decay = 0.9999,

@@ -24,7 +24,7 @@ class MadgradState(NamedTuple):
     x0: Params
 
 
-@leafwise(state=MadgradState, elementwise=True)
+@leafwise(state=MadgradState, elementwise=True, unsigned=("grad_sum_sq",))
 def scale_by_madgrad(learning_rate: Number, momentum: Decay = 0.9, eps: NonNegative = 1e-6):
     """MADGRAD's steps: from the first params, along the sum of gradients over the cube root of their squares.
 

@@ -34,7 +34,7 @@ class _Moments(NamedTuple):
     nu: Params
 
 
-@leafwise(state=_Moments, name="contrib.scale_by_ademamix", elementwise=True)
+@leafwise(state=_Moments, name="contrib.scale_by_ademamix", elementwise=True, unsigned=("nu",))
 def _scale_by_ademamix(b1: Decay, b2: Decay, b3: Decay, alpha: Number, eps, eps_root, mu_dtype: DType):
     def init(param):
         m1, m2 = (jnp.zeros_like(param, dtype=mu_dtype) for _ in range(2))
@@ -139,7 +139,7 @@ class _SumAndMoment(NamedTuple):
     n: Params
 
 
-@leafwise(state=_SumAndMoment, name="contrib.scale_by_simplified_ademamix", elementwise=True)
+@leafwise(state=_SumAndMoment, name="contrib.scale_by_simplified_ademamix", elementwise=True, unsigned=("n",))
 def _scale_by_simplified_ademamix(b1: Decay, b2: Decay, alpha: Number, eps, eps_root):
     def init(param):
         return dict(m=jnp.zeros_like(param), n=real_like(param))

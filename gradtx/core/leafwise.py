@@ -56,6 +56,11 @@ class Leafwise(Stage):
         return self.options["elementwise"]
 
     @property
+    def unsigned(self) -> frozenset[str]:
+        """Its slots whose numbers are at least 0."""
+        return self.options["unsigned"]
+
+    @property
     def is_wide(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
         return self.options["wide"]
 
@@ -178,6 +183,7 @@ def leafwise(
     counter: str = ...,
     layout: Layout = ...,
     elementwise: bool = ...,
+    unsigned: Sequence[str] = ...,
     batch: bool = ...,
     every: str | None = ...,
     spread: str | bool = ...,
@@ -195,6 +201,7 @@ def leafwise(
     counter: str = "count",
     layout: Layout = DEFAULT,
     elementwise: bool = False,
+    unsigned: Sequence[str] = (),
     batch: bool = False,
     every: str | None = None,
     spread: str | bool = True,
@@ -230,6 +237,8 @@ def leafwise(
         layout: how slots are kept. Default: in the dtype in which `init` made them.
         elementwise: whether each number of an update follows from the numbers in its own place alone. Then a
             tensor may be cut in pieces, each updated alone.
+        unsigned: the slots whose numbers are at least 0 by the formula, such as second moments. They alone
+            can be stored in formats without a sign.
         batch: whether to run by the `Batch` in force for all tensors of one shape: on accelerators by
             `jax.vmap` over their stack, on the CPU one after the other. For rules made of matrix products or
             decompositions.
@@ -265,5 +274,15 @@ def leafwise(
     options: dict[str, Any] = dict(
         state=state, counted=counted, counter=counter, layout=layout, elementwise=elementwise
     )
-    options |= dict(batch=batch, every=every, spread=spread, wide=wide, real_only=real_only, others=others)
+    if strange := set(unsigned) - {*state._fields, *(counted._fields if counted else ())}:
+        raise ValueError(f"leafwise: unsigned: {state.__name__} has no slot {strange.pop()!r}")
+    options |= dict(
+        unsigned=frozenset(unsigned),
+        batch=batch,
+        every=every,
+        spread=spread,
+        wide=wide,
+        real_only=real_only,
+        others=others,
+    )
     return lambda body: register(body, Leafwise, name=name, **options)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.types import Array
 from gradtx.formats.blocks import scaled, unscaled, with_nan
-from gradtx.formats.format import format
+from gradtx.formats.format import format, unsigned
 from gradtx.formats.packing import packed, unpacked
 from gradtx.formats.rounding import by_chance
 from gradtx.values.domains import Count, Static
@@ -99,7 +99,7 @@ def square_root(bits: Static[int] = 8, block_size: Count = 32, *, stochastic: bo
         whole = codes.astype(scales.dtype) if bits == 8 else unpacked(codes, scales.dtype)
         return unscaled(jnp.square(whole / levels), scales, block_size)
 
-    return encode_by_chance if stochastic else encode, decode
+    return unsigned(encode_by_chance if stochastic else encode), decode
 
 
 def check_bits(name: str, bits: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gradtx.arrays.types import Array
 from gradtx.formats.blocks import scaled, unscaled, with_nan
-from gradtx.formats.format import format
+from gradtx.formats.format import format, unsigned
 from gradtx.values.domains import Count
 
 DECADES = 7
@@ -47,7 +47,7 @@ def dynamic(signed: bool = True, block_size: Count = 256):
         size = magnitude(jnp.abs(whole), shift, last, scales.dtype)
         return unscaled(jnp.where(whole < 0, -size, size), scales, block_size)
 
-    return encode, decode
+    return encode if signed else unsigned(encode), decode
 
 
 def middle(decade: int, place: int, shift: int) -> float:

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from gradtx.values.factory import register
 from gradtx.values.value import Value
 
 P = ParamSpec("P")
+E = TypeVar("E", bound=Callable[..., Any])
 Parts = Mapping[str, Array]
 """What is kept of a tensor, by name."""
 
@@ -60,6 +61,11 @@ class Format(Value):
     def is_random(self) -> bool:
         """Whether it rounds by chance."""
         return "bits" in inspect.signature(self.functions[0]).parameters
+
+    @cached_property
+    def is_unsigned(self) -> bool:
+        """Whether it holds numbers of at least 0 alone."""
+        return getattr(self.functions[0], "is_unsigned", False)
 
     def encode(self, x: Array, stream: Array | None) -> Parts:
         """The arrays that are kept of x."""
@@ -188,6 +194,12 @@ class Stored(Coded):
 
     def __repr__(self) -> str:
         return f"Stored({self.form.format!r}, {self.parts})"
+
+
+def unsigned(encode: E) -> E:
+    """Mark what encodes numbers of at least 0 alone."""
+    encode.is_unsigned = True  # pyright: ignore[reportFunctionMemberAccess]  # a mark on a function
+    return encode
 
 
 def _in_pieces(x: Array, length: int | None) -> Array:

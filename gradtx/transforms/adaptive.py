@@ -25,7 +25,7 @@ def debiased_mean(mu: Array, grad: Array, decay: Scalar, step: Array, nesterov: 
     return decay * debias(mu, decay, safe_increment(step)) + (1 - decay) * debias(grad, decay, step)
 
 
-@leafwise(state=ScaleByAdamState, elementwise=True)
+@leafwise(state=ScaleByAdamState, elementwise=True, unsigned=("nu",))
 def scale_by_adam(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -75,7 +75,7 @@ class ScaleByAmsgradState(NamedTuple):
     nu_max: Params
 
 
-@leafwise(state=ScaleByAmsgradState, elementwise=True)
+@leafwise(state=ScaleByAmsgradState, elementwise=True, unsigned=("nu", "nu_max"))
 def scale_by_amsgrad(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -115,7 +115,7 @@ def scale_by_amsgrad(
     return init, update
 
 
-@leafwise(state=ScaleByAdamState, elementwise=True)
+@leafwise(state=ScaleByAdamState, elementwise=True, unsigned=("nu",))
 def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8):
     """Adamax's direction: the mean of past gradients over their largest size, which decays.
 
@@ -147,7 +147,7 @@ class ScaleByAdaDeltaState(NamedTuple):
     e_x: Params
 
 
-@leafwise(state=ScaleByAdaDeltaState, elementwise=True)
+@leafwise(state=ScaleByAdaDeltaState, elementwise=True, unsigned=("e_g", "e_x"))
 def scale_by_adadelta(rho: Decay = 0.9, eps: NonNegative = 1e-6):
     """AdaDelta's direction: gradients over their root mean square, times that of past updates.
 
@@ -192,7 +192,7 @@ class ScaleByRmsWithCountState(NamedTuple):
     nu: Params
 
 
-@leafwise(state=ScaleByRmsState, counted=ScaleByRmsWithCountState, elementwise=True)
+@leafwise(state=ScaleByRmsState, counted=ScaleByRmsWithCountState, elementwise=True, unsigned=("nu",))
 def scale_by_rms(
     decay: Decay = 0.9,
     eps: NonNegative = 1e-8,
@@ -243,7 +243,7 @@ class ScaleByRStdDevWithCountState(NamedTuple):
     nu: Params
 
 
-@leafwise(state=ScaleByRStdDevState, counted=ScaleByRStdDevWithCountState, elementwise=True)
+@leafwise(state=ScaleByRStdDevState, counted=ScaleByRStdDevWithCountState, elementwise=True, unsigned=("nu",))
 def scale_by_stddev(
     decay: Decay = 0.9,
     eps: NonNegative = 1e-8,
@@ -298,7 +298,7 @@ class ScaleByRssState(NamedTuple):
     sum_of_squares: Params
 
 
-@leafwise(state=ScaleByRssState, elementwise=True)
+@leafwise(state=ScaleByRssState, elementwise=True, unsigned=("sum_of_squares",))
 def scale_by_rss(initial_accumulator_value: NonNegative = 0.1, eps: NonNegative = 1e-7):
     """Divide by the root of the sum of all squares so far, as Adagrad does.
 

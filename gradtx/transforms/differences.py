@@ -25,7 +25,7 @@ class ScaleByAdanState(NamedTuple):
     t: Array
 
 
-@leafwise(state=ScaleByAdanState, counter="t", elementwise=True)
+@leafwise(state=ScaleByAdanState, counter="t", elementwise=True, unsigned=("n",))
 def scale_by_adan(
     b1: Decay = 0.98,
     b2: Decay = 0.92,

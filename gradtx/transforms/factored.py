@@ -26,7 +26,7 @@ class FactoredState(NamedTuple):
     v: Params
 
 
-@leafwise(state=FactoredState)
+@leafwise(state=FactoredState, unsigned=("v_row", "v_col", "v"))
 def scale_by_factored_rms(
     factored: bool = True,
     decay_rate: Number = 0.8,
@@ -104,7 +104,7 @@ class ScaleBySM3State(NamedTuple):
     nu: Params
 
 
-@leafwise(state=ScaleBySM3State, real_only=True)
+@leafwise(state=ScaleBySM3State, real_only=True, unsigned=("mu",))
 def scale_by_sm3(
     b1: Decay = 0.9,
     b2: Annotated[ScalarOrSchedule, Interval("[0, 1]")] = 1.0,

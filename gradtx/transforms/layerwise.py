@@ -21,7 +21,7 @@ class ScaleByNovogradState(NamedTuple):
     nu: Params
 
 
-@leafwise(state=ScaleByNovogradState)
+@leafwise(state=ScaleByNovogradState, unsigned=("nu",))
 def scale_by_novograd(
     b1: Decay = 0.9,
     b2: Decay = 0.25,
@@ -102,7 +102,7 @@ class ScaleByDistanceOverGradientsState(NamedTuple):
     init_params: Params
 
 
-@leafwise(state=ScaleByDistanceOverGradientsState)
+@leafwise(state=ScaleByDistanceOverGradientsState, unsigned=("max_dist", "grad_sum_of_squares"))
 def scale_by_distance_over_gradients(
     reps_rel: NonNegative = 1e-6,
     eps: NonNegative = 1e-8,

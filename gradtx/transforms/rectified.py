@@ -33,7 +33,7 @@ def rectification(decay: Scalar, step: Array, threshold: Scalar) -> tuple[Array,
     return known, sqrt((rho - 4) * (rho - 2) / rho * (rho_inf / ((rho_inf - 4) * (rho_inf - 2))))
 
 
-@leafwise(state=ScaleByAdamState, elementwise=True)
+@leafwise(state=ScaleByAdamState, elementwise=True, unsigned=("nu",))
 def scale_by_radam(
     b1: Decay = 0.9,
     b2: Decay = 0.999,

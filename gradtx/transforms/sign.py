@@ -85,7 +85,7 @@ class ScaleByRpropState(NamedTuple):
     prev_updates: Params
 
 
-@leafwise(state=ScaleByRpropState, elementwise=True)
+@leafwise(state=ScaleByRpropState, elementwise=True, unsigned=("step_sizes",))
 def scale_by_rprop(
     learning_rate: Positive,
     eta_minus: Fraction = 0.5,

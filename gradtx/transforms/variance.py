@@ -20,7 +20,7 @@ class ScaleByBeliefState(NamedTuple):
     nu: Params
 
 
-@leafwise(state=ScaleByBeliefState, elementwise=True)
+@leafwise(state=ScaleByBeliefState, elementwise=True, unsigned=("nu",))
 def scale_by_belief(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -56,7 +56,7 @@ def scale_by_belief(
     return init, update
 
 
-@leafwise(state=ScaleByAdamState, elementwise=True)
+@leafwise(state=ScaleByAdamState, elementwise=True, unsigned=("nu",))
 def scale_by_yogi(
     b1: Decay = 0.9,
     b2: Decay = 0.999,

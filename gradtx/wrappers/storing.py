@@ -53,6 +53,7 @@ class Storing(GradientTransformation):
 
     def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
         formats = self.arguments["formats"]
+        unsigned = slots_of(self.inner)
         by_path = {slot: by_paths(slot, format, beginning.params) for slot, format in formats.items()}
 
         def keeper(slot: str, path: str, x: Any, param: Any) -> Callable[[jax.Array], PyTree] | None:
@@ -64,6 +65,12 @@ class Storing(GradientTransformation):
                 raise TypeError(
                     f"stored: {slot} of {path} is {x.dtype}, and formats hold real numbers; leave it "
                     f"as it is: {{{key!r}: {{{re.escape(path)!r}: None, '.*': ...}}}}"
+                )
+            if format.is_unsigned and not unsigned[slot]:
+                raise ValueError(
+                    f"stored: {slot} of {path} has numbers of either sign, and {format!r} is for numbers of "
+                    "at least 0; give it another, such as formats.companded(). Of a rule of your own, "
+                    "@leafwise(unsigned=...) names the slots without a sign"
                 )
             stream = self._stream(f"{slot}/{path}")
             return partial(
@@ -86,7 +93,7 @@ class Storing(GradientTransformation):
         formats = self.arguments["formats"]
         if not isinstance(formats, Mapping):
             raise TypeError(f"stored: formats must be a dict by slot, got {formats!r}")
-        slots = dict.fromkeys(slots_of(self.inner))
+        slots = slots_of(self.inner)
         known = {*slots, *(slot.rpartition("/")[2] for slot in slots)}
         for key, format in formats.items():
             if key not in known:
@@ -106,14 +113,17 @@ def shards_of_last_axis(x: Any) -> int:
     return math.prod(sharding.mesh.shape[name] for name in ((names,) if isinstance(names, str) else names))
 
 
-def slots_of(x: Any) -> Iterator[str]:
-    """The slots of the leafwise stages in a transformation, within wrappers too: ``scale_by_adam/mu``."""
+def slots_of(x: Any) -> dict[str, bool]:
+    """The slots of the leafwise stages in a transformation, within wrappers too, ``scale_by_adam/mu``; and
+    whether their numbers are at least 0."""
+    found: dict[str, bool] = {}
     for transformation in transformations_in(x):
         for stage in transformation.stages:
             if isinstance(stage, Leafwise):
-                yield from (f"{stage.name}/{slot}" for slot in stage.form.slots)
+                found |= {f"{stage.name}/{slot}": slot in stage.unsigned for slot in stage.form.slots}
             else:
-                yield from slots_of(dict(stage.arguments))
+                found |= slots_of(dict(stage.arguments))
+    return found
 
 
 def by_paths(slot: str, formats: FormatFor, params: PyTree) -> Callable[[str], Format | None]:
@@ -176,7 +186,7 @@ def stored(
 
     Raises:
         ValueError: for a name that is no slot; the message lists those that are. At `init`, for a pattern
-            that matches no path.
+            that matches no path, and for a format without a sign for a slot with one.
         TypeError: for what is no format; at `init`, for a complex or an integer slot, with its path.
 
     Example:

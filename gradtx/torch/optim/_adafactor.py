@@ -37,7 +37,9 @@ class AdafactorState(NamedTuple):
     variance: Params
 
 
-@leafwise(state=AdafactorState, layout=LIKE_TORCH, real_only=True)
+@leafwise(
+    state=AdafactorState, layout=LIKE_TORCH, real_only=True, unsigned=("row_var", "col_var", "variance")
+)
 def adafactor_descent(
     lr: LearningRate,
     beta2_decay: Beta2Decay,

@@ -28,7 +28,7 @@ class AdagradState(NamedTuple):
     sum: Params
 
 
-@leafwise(state=AdagradState, layout=LIKE_TORCH, elementwise=True)
+@leafwise(state=AdagradState, layout=LIKE_TORCH, elementwise=True, unsigned=("sum",))
 def scale_by_decaying_rss(lr_decay: NonNegative, initial_accumulator_value: NonNegative, eps: NonNegative):
     """Adagrad's direction with eps beside the root, and a rate that falls with the tensor's own updates.
 

@@ -30,7 +30,7 @@ class AmsgradState(NamedTuple):
     max_exp_avg_sq: Params
 
 
-@leafwise(state=AmsgradState, layout=LIKE_TORCH, elementwise=True)
+@leafwise(state=AmsgradState, layout=LIKE_TORCH, elementwise=True, unsigned=("exp_avg_sq", "max_exp_avg_sq"))
 def scale_by_raw_amsgrad(b1: Decay, b2: Decay, eps: NonNegative):
     """AMSGrad with the maximum of the raw second moments, corrected when it is used.
 

@@ -27,7 +27,7 @@ class ASGDState(NamedTuple):
     ax: Params
 
 
-@leafwise(state=ASGDState, layout=LIKE_TORCH, elementwise=True)
+@leafwise(state=ASGDState, layout=LIKE_TORCH, elementwise=True, unsigned=("eta", "mu"))
 def averaged_descent(lr: LearningRate, lambd: Number, alpha: Number, t0: Number):
     """The step of averaged SGD, and the average.
 

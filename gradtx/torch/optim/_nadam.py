@@ -29,7 +29,7 @@ class NAdamState(NamedTuple):
     exp_avg_sq: Params
 
 
-@leafwise(state=NAdamState, layout=LIKE_TORCH, elementwise=True)
+@leafwise(state=NAdamState, layout=LIKE_TORCH, elementwise=True, unsigned=("mu_product", "exp_avg_sq"))
 def nadam_descent(
     lr: LearningRate,
     b1: Decay,

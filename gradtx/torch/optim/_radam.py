@@ -25,7 +25,7 @@ class MomentsState(NamedTuple):
     exp_avg_sq: Params
 
 
-@leafwise(state=MomentsState, layout=LIKE_TORCH, elementwise=True)
+@leafwise(state=MomentsState, layout=LIKE_TORCH, elementwise=True, unsigned=("exp_avg_sq",))
 def scale_by_rectified_adam(b1: Decay, b2: Decay, eps: NonNegative):
     """RAdam's direction: Adam's once the variance of v is known, momentum until then.
 

@@ -27,7 +27,13 @@ class RpropState(NamedTuple):
     prev_updates: Params
 
 
-@leafwise(state=RpropState, layout=LIKE_TORCH, elementwise=True, name="torch.optim.scale_by_rprop")
+@leafwise(
+    state=RpropState,
+    layout=LIKE_TORCH,
+    elementwise=True,
+    name="torch.optim.scale_by_rprop",
+    unsigned=("step_sizes",),
+)
 def scale_by_rprop(
     learning_rate: Number, eta_minus: Number, eta_plus: Number, min_step_size: Number, max_step_size: Number
 ):

@@ -31,7 +31,7 @@ def as_torch(
     factory = factory_of(primitive)
     name = f"torch.optim.{factory.name}"
     TORCH_NAMES[name] = torch_names
-    kept = {option: factory.options[option] for option in ("elementwise", "batch", "real_only")}
+    kept = {option: factory.options[option] for option in ("elementwise", "unsigned", "batch", "real_only")}
     decorate = leafwise(state=state or factory.options["state"], layout=LIKE_TORCH, name=name, **kept)
     return decorate(factory.body)
 
