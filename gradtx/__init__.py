@@ -314,6 +314,9 @@ from gradtx.wrappers.injecting import inject_hyperparams as inject_hyperparams
 from gradtx.wrappers.lookahead import LookaheadParams as LookaheadParams
 from gradtx.wrappers.lookahead import LookaheadState as LookaheadState
 from gradtx.wrappers.lookahead import lookahead as lookahead
+from gradtx.wrappers.loss_scaling import DynamicLossScaleState as DynamicLossScaleState
+from gradtx.wrappers.loss_scaling import dynamic_loss_scale as dynamic_loss_scale
+from gradtx.wrappers.loss_scaling import scale_loss as scale_loss
 from gradtx.wrappers.masking import MaskedNode as MaskedNode
 from gradtx.wrappers.masking import MaskedState as MaskedState
 from gradtx.wrappers.masking import PartitionState as PartitionState

@@ -637,6 +637,7 @@ def counters_saturate(row: Row) -> None:
             "count",
             "t",
             "gradient_step",
+            "finite_count",
             "notfinite_count",
             "total_notfinite",
         )

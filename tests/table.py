@@ -349,6 +349,13 @@ WRAPPERS = [
         removes=ALL,
     ),
     Row(
+        "dynamic_loss_scale",
+        lambda x: x.dynamic_loss_scale(x.adam(0.1), 4.0, growth_interval=2),
+        lambda: f.then(f.scheduled(lambda t: 0.25 / 2 ** (t // 2)), f.adam(), down),
+        in_optax=False,
+        removes=ALL,
+    ),
+    Row(
         "MultiSteps",
         lambda x: x.MultiSteps(x.adam(0.1), 3),
         lambda: f.accumulated(f.then(f.adam(), down), 3),

@@ -111,6 +111,17 @@ def global_norm(updates: PyTree) -> Array:
     return sqrt(squared_global_norm(updates))
 
 
+@PerTensor
+def _finite(x: Array) -> Array:
+    return jnp.all(jnp.isfinite(x))
+
+
+def all_finite(tree: PyTree) -> Array:
+    """Whether every number of every leaf is finite; true for an empty tree."""
+    finite = _finite([jax.tree.leaves(tree)])
+    return joined("all", finite) if finite else jnp.array(True)
+
+
 def inner_product(x: Array, y: Array) -> Array:
     """The real part of ⟨x, y⟩, of two tensors."""
     # A sum of products: matrix units would round the factors, and a product of matrices has to be told

@@ -17,6 +17,7 @@ from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import Treewise, treewise
 from gradtx.values.counting import number_at
 from gradtx.values.domains import DType, Interval, ScalarOrSchedule, Static
+from gradtx.wrappers.loss_scaling import refuse_loss_scaling
 
 P = ParamSpec("P")
 
@@ -80,7 +81,8 @@ def MultiSteps(
 
     Raises:
         TypeError: if `should_skip_update_fn` returns no pair.
-        ValueError: for a k below 1, and at `update` for gradients unlike those accumulated.
+        ValueError: for a k below 1; for `should_skip_update_fn` around `dynamic_loss_scale`, which has to see
+            what is not finite; and at `update` for gradients unlike those accumulated.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -92,6 +94,8 @@ def MultiSteps(
         0.0
         -2.0
     """
+    if should_skip_update_fn is not None:
+        refuse_loss_scaling("MultiSteps with should_skip_update_fn", inner)
     at_once = every_k_schedule == 1
     k_at: Any = every_k_schedule if callable(every_k_schedule) else lambda gradient_step: every_k_schedule
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 from gradtx.arrays.numerics import is_inexact, safe_increment
 from gradtx.arrays.per_tensor import PerTensor
 from gradtx.arrays.reduction import joined
-from gradtx.arrays.trees import or_zero, select_tree
-from gradtx.arrays.types import Array, PyTree, State
+from gradtx.arrays.trees import all_finite, or_zero, select_tree
+from gradtx.arrays.types import Array, State
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import treewise
 from gradtx.values.domains import NonNegative
+from gradtx.wrappers.loss_scaling import refuse_loss_scaling
 
 
 class ApplyIfFiniteState(NamedTuple):
@@ -43,7 +44,11 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNe
     Args:
         inner: the optimizer.
         max_consecutive_errors: how many in a row are skipped.
+
+    Raises:
+        ValueError: around `dynamic_loss_scale`, which has to see what is not finite; it goes outside.
     """
+    refuse_loss_scaling("apply_if_finite", inner)
 
     def init(params):
         zero = jnp.zeros([], jnp.int32)
@@ -63,19 +68,8 @@ def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNe
 
 
 @PerTensor
-def _finite(x: Array) -> Array:
-    return jnp.all(jnp.isfinite(x))
-
-
-@PerTensor
 def _stays_finite(x: Array, before: Array) -> Array:
     return jnp.all(jnp.isfinite(x) | ~jnp.isfinite(before))
-
-
-def all_finite(tree: PyTree) -> Array:
-    """Whether every number of every leaf is finite; true for an empty tree."""
-    finite = _finite([jax.tree.leaves(tree)])
-    return joined("all", finite) if finite else jnp.array(True)
 
 
 def stays_finite(state: State, before: State) -> Array:
