@@ -355,6 +355,9 @@ def test_shards_decide_together() -> None:
         assert_close(found, expected)
         state = expected[1]
     assert state.loss_scale == 2.0**15 and not found[0]["whole"].any()
+    apart = jax.shard_map(tx.update, mesh=mesh, in_specs=(cut, specs, cut), out_specs=(cut, specs))
+    with pytest.raises(ValueError, match="out_specs"):  # each for itself, there would be eight scales
+        jax.eval_shape(apart, params, state, params)
 
 
 # --- bad input --------------------------------------------------------------------------------------

@@ -70,7 +70,8 @@ def dynamic_loss_scale(
     Wrap the whole optimizer, clipping included: what stands before it in a chain sees scaled gradients. What
     else may leave steps out, `apply_if_finite` or the `should_skip_update_fn` of `MultiSteps`, goes inside,
     and sees only what is finite. `MultiSteps` itself may stand on either side: inside, each gradient is
-    judged alone; outside, the mean of k. A loss given to `update` as `value` is the one without the factor.
+    judged alone; outside, the mean of k. What `update` is given besides, a loss as `value` or gradients as
+    `grad`, is without the factor.
 
     In `shard_map`, of gradients that are cut along axes of the mesh, put the update within `over_shards`:
     then a number that is not finite on one device leaves the step out on all.
