@@ -53,6 +53,11 @@ class Treewise(Stage):
             own = {**inner.plan.needs, **own}
         return own
 
+    @cached_property
+    def is_wide(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
+        """Whether a transformation that it wraps hands out wide updates."""
+        return any(inner.plan.is_wide for inner in transformations_in(self.arguments))
+
     def validate(self) -> None:
         super().validate()
         _ = self.asks  # runs the body: what is wrong with the arguments shows where they are given

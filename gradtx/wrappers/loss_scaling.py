@@ -42,11 +42,6 @@ class DynamicLossScaleState(NamedTuple):
 class LossScaling(Treewise):
     """What `dynamic_loss_scale` returns."""
 
-    @property
-    def is_wide(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
-        """Its updates are those of the inner transformation."""
-        return self.arguments["inner"].plan.is_wide
-
 
 @treewise(state=DynamicLossScaleState, kind=LossScaling)
 def dynamic_loss_scale(
