@@ -175,6 +175,8 @@ from gradtx.schedules import warmup_cosine_decay_schedule as warmup_cosine_decay
 from gradtx.schedules import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule
 from gradtx.schedules.stateful import WrappedSchedule as WrappedSchedule
 from gradtx.schedules.stateful import WrappedScheduleState as WrappedScheduleState
+from gradtx.state.accounting import Bytes as Bytes
+from gradtx.state.accounting import bytes_of as bytes_of
 from gradtx.state.evaluation import evaluation_params as evaluation_params
 from gradtx.state.hyperparams import Hyperparams as Hyperparams
 from gradtx.state.hyperparams import hyperparams as hyperparams

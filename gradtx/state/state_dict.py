@@ -109,7 +109,7 @@ def _report(names: list[str], unexpected: set[Any], found: list["Entry | None"])
     return "\n".join(f"  {what}: {', '.join(entries)}" for what, entries in lines.items() if entries)
 
 
-class _Leaf(NamedTuple):
+class Leaf(NamedTuple):
     """A leaf of a state: where it is among the leaves, what it is a part of, and its path there."""
 
     place: Any
@@ -125,12 +125,17 @@ class _Leaf(NamedTuple):
         return "/".join(filter(None, (self.part, keystr(self.path))))
 
 
-def _names(what: str, tx: GradientTransformation, state: State) -> list[str]:
-    """The name of every leaf of the state, in the order of its leaves; each is another."""
+def located(tx: GradientTransformation, state: State) -> list[Leaf]:
+    """Where every leaf of the state is, in the order of its leaves."""
     treedef = jax.tree.structure(state)
     # A walk over the places of the leaves: its order is the chain's, and that of a dict another.
     places = treedef.unflatten(map(_Place, range(treedef.num_leaves)))
-    leaves = sorted(_walk(tx, places, Counter()), key=lambda leaf: leaf.place.index)
+    return sorted(_walk(tx, places, Counter()), key=lambda leaf: leaf.place.index)
+
+
+def _names(what: str, tx: GradientTransformation, state: State) -> list[str]:
+    """The name of every leaf of the state, in the order of its leaves; each is another."""
+    leaves = located(tx, state)
     names = told_apart([leaf.name for leaf in leaves], lambda i: leaves[i].exact)
     if len(set(names)) < len(names):
         repeated = sorted(name for name, times in Counter(names).items() if times > 1)
@@ -148,7 +153,7 @@ class _Place:
     shape = ()
 
 
-def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Iterator[_Leaf]:
+def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Iterator[Leaf]:
     """Every leaf of the state."""
     for stage, whole in zip(tx.stages, tx.unpack(state), strict=True):
         # A schedule on a number moves nobody's names: the count comes first, the rest as ever.
@@ -159,7 +164,7 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
         own = [whole.count] if counted else [_field(part, field) for field in fields if field not in inner]
         prefix = unique(stage.name, seen) if jax.tree.leaves(own) else stage.name
         if counted:
-            yield _Leaf(whole.count, f"{prefix}/count")
+            yield Leaf(whole.count, f"{prefix}/count")
         for field in fields:
             if field in inner:
                 for inner_tx, inner_state in inner[field]:
@@ -168,7 +173,7 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
             tree = _field(part, field)
             where = "/".join(filter(None, (prefix, field)))
             paths = key_paths(tree)
-            yield from map(lambda x, path, where=where: _Leaf(x, where, path), jax.tree.leaves(tree), paths)
+            yield from map(lambda x, path, where=where: Leaf(x, where, path), jax.tree.leaves(tree), paths)
 
 
 def _field(state: State, field: str) -> Any:

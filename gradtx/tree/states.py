@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from gradtx.arrays.types import State
+from gradtx.core.layout import is_coded
 
 Path = tuple[Any, ...]
 Filter = Callable[[Path, Any], bool]
@@ -166,7 +167,9 @@ def map_params(
 
     Args:
         initable: a transformation, or its `init`.
-        f: ``f(leaf, *others)``, called with a leaf of the state and those of `rest` beside it.
+        f: ``f(leaf, *others)``, called with a leaf of the state and those of `rest` beside it. A slot that
+            `gradtx.stored` keeps in a format is one leaf: ``leaf.decode()`` is the tensor, and
+            ``leaf.encode(x)`` another in its place.
         state: a state of it.
         *rest: trees like the params.
         transform_non_params: called with every other leaf (counts, keys). Default: left as they are.
@@ -178,7 +181,7 @@ def map_params(
 
     def at(place: Any, part: Any) -> Any:
         if isinstance(place, _ParamsPlace):
-            return jax.tree.map(f, part, *rest, is_leaf=is_leaf)
+            return jax.tree.map(f, part, *rest, is_leaf=lambda x: is_coded(x) or bool(is_leaf and is_leaf(x)))
         return other(part)
 
     return jax.tree.map(at, places, state, is_leaf=lambda x: isinstance(x, _ParamsPlace))

@@ -21,8 +21,9 @@ from gradtx.core.placement import Beginning
 from gradtx.core.transformation import GradientTransformation, Stage
 from gradtx.core.treewise import transformations_in
 from gradtx.formats.floating import float8, floating
-from gradtx.formats.format import Format, Stored
+from gradtx.formats.format import Format
 from gradtx.formats.noise import WEYL, mixed
+from gradtx.formats.stored import Stored
 from gradtx.values.domains import Static
 from gradtx.values.factory import Factory, register
 
