@@ -142,6 +142,10 @@ class StateMismatch(ValueError):
         self.name, self.state, self.expected = name, state, expected
 
 
+class TakenApart(ValueError):
+    """A slot whose parts came back in another container, as a library that holds states may leave them."""
+
+
 @dataclass(frozen=True)
 class StateForm:
     """The form of a stage's state: its named tuple, and what the executor keeps in it.

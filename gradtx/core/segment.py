@@ -15,7 +15,7 @@ from gradtx.arrays.per_tensor import rows
 from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, State
 from gradtx.core.batch import LOOP, Batch, batch_in_force
-from gradtx.core.layout import Layout, Slots, StateForm
+from gradtx.core.layout import Layout, Slots, StateForm, TakenApart
 from gradtx.core.program import BOOKS, PROGRAMS, LeafwiseProgram, Shared, Tensor, incremented
 from gradtx.core.rule import Asks, Rule
 from gradtx.core.run import Run
@@ -230,6 +230,13 @@ class LeafwiseSegment:
                     raise ValueError(
                         f"{stage.name}: {path}: there is an update, but the state was made without this param"
                     )
+            present = next((slot for slot in column if slot is not None), None)
+            if isinstance(present, Mapping):
+                there = f"{type(present).__name__}({', '.join(map(str, present))})"
+                raise TakenApart(
+                    f"{stage.name}: the state's {name} has {there} in the place of a slot; it is of another "
+                    "transformation, or was changed"
+                )
             columns.append(column)
         if not columns:
             return [{}] * len(run.leaves)

@@ -38,11 +38,12 @@ from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.types import Params, State, TransformInitFn, TransformUpdateFn, Updates
+from gradtx.arrays.types import Params, PyTree, State, TransformInitFn, TransformUpdateFn, Updates
 from gradtx.core.layout import ScheduledState as ScheduledState
-from gradtx.core.layout import StateForm, StateMismatch
+from gradtx.core.layout import StateForm, StateMismatch, TakenApart
 from gradtx.core.placement import Beginning
 from gradtx.core.rule import Asks, Rule
 from gradtx.core.run import Run, Segment
@@ -107,6 +108,12 @@ class GradientTransformation(Value):
             for segment in plan.segments:
                 run = segment.advance(run, states, final=segment is plan.segments[-1])
             return run.finish(), self.pack(iter(states))
+        except TakenApart as error:
+            whole = _put_together(self, state, updates if params is None else params)
+            if whole is None:
+                errors.hide_engine(error)
+                raise
+            return self.update(updates, whole, params, **extra)
         except Exception as error:
             errors.hide_engine(error)
             raise
@@ -357,6 +364,15 @@ def _unpacked(tx: GradientTransformation, updates: Updates, state: State) -> lis
     except (StateMismatch, TypeError):
         swapped = False
     raise errors.another_state(found.name, found.state, found.expected, swapped)
+
+
+def _put_together(tx: GradientTransformation, state: State, like: PyTree) -> State | None:
+    """The state in the containers that `init` makes, if the arrays are those; otherwise None."""
+    made, treedef = jax.tree.flatten(jax.eval_shape(tx.init, like))
+    leaves = jax.tree.leaves(state)
+    if [(jnp.shape(x), x.dtype) for x in made] != [(jnp.shape(x), jnp.result_type(x)) for x in leaves]:
+        return None
+    return treedef.unflatten(leaves)
 
 
 def _is_foreign(x: Any) -> bool:

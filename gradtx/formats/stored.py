@@ -119,8 +119,9 @@ class Stored(Coded):
 
     def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """The arrays by name, and what is known without them."""
-        named = {**self.parts} if self.stream is None else {**self.parts, "stream": self.stream}
-        return tuple((DictKey(name), x) for name, x in named.items()), (self.form, tuple(named))
+        named = {**self.parts, "stream": self.stream} if self.form.format.is_random else self.parts
+        names = tuple(sorted(named))
+        return tuple((DictKey(name), named[name]) for name in names), (self.form, names)
 
     @classmethod
     def tree_unflatten(cls, aux: Any, children: Any) -> "Stored":
@@ -146,13 +147,14 @@ def _named(x: Stored) -> dict[str, Array]:
     return {path[0].key: leaf for path, leaf in jax.tree_util.tree_leaves_with_path(x)}
 
 
-def _of_named(target: Stored, named: Mapping[str, Array]) -> Stored:
-    if missing := _named(target).keys() - named.keys():
+def _of_named(target: Stored, named: Any) -> Stored:
+    names = list(_named(target))
+    if not isinstance(named, Mapping) or set(named) != set(names):
         raise ValueError(
-            f"this state is not kept in {target.form.format!r}, it has no {missing.pop()!r}; "
-            "gradtx.load_state_dict converts one that state_dict has written"
+            f"what was saved is not kept in {target.form.format!r}; save states by gradtx.state_dict, and "
+            "gradtx.load_state_dict converts them"
         )
-    return jax.tree.unflatten(jax.tree.structure(target), [named[name] for name in _named(target)])
+    return jax.tree.unflatten(jax.tree.structure(target), [named[name] for name in names])
 
 
 def _in_pieces(x: Array, length: int | None) -> Array:

@@ -69,7 +69,7 @@ class Bytes:
         if left := paths[ROWS:]:
             largest.append((f"({len(left)} more)", sum(size for _, size in left)))
         whole = [("state", self.total), ("params", sum(self.params.values()))]
-        tables = {"slot": [*self.by_slot.items(), *whole], "parameter": largest}
+        tables = {"slot": [*self.by_slot.items(), *whole], **({"parameter": largest} if largest else {})}
         width = max(len(name) for title, rows in tables.items() for name in (title, *dict(rows)))
         return "\n\n".join(
             "\n".join(
