@@ -81,8 +81,9 @@ def test_a_second_moment_is_off_by_half_a_step_and_never_becomes_0(
 
 @pytest.mark.parametrize("signed", [True, False])
 def test_dynamic_codes_are_those_of_bitsandbytes_and_torchao(signed: bool) -> None:
-    functional = pytest.importorskip("bitsandbytes.functional")
-    quant_utils = pytest.importorskip("torchao.optim.quant_utils")
+    from bitsandbytes import functional
+    from torchao.optim import quant_utils
+
     codes = jnp.arange(256, dtype=jnp.uint8)
     ours = formats.dynamic(signed).decode(dict(codes=codes, scales=jnp.ones(1)))
     for theirs in (functional.create_dynamic_map(signed).numpy(), quant_utils.create_dynamic_map(signed)):
@@ -90,8 +91,9 @@ def test_dynamic_codes_are_those_of_bitsandbytes_and_torchao(signed: bool) -> No
     # And each number gets the nearest.
     x = np.linspace(-1 if signed else 1e-3, 1, 4001).astype(np.float32)
     found = formats.dynamic(signed, 4096).encode(jnp.asarray(x), None)["codes"]
-    nearest = np.abs(np.asarray(ours)[None] - x[:, None]).argmin(1)
-    assert np.array_equal(found, nearest)
+    distances = np.abs(np.asarray(ours, float)[None] - x[:, None].astype(float))
+    # Between two codes, single precision decides within a rounding of numbers up to 1.
+    assert np.all(distances[np.arange(len(x)), found] <= distances.min(1) + 2.0**-23)
 
 
 @pytest.mark.parametrize("format", [f for f, _ in [*SIGNED.values(), *UNSIGNED.values()]], ids=repr)
