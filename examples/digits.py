@@ -193,10 +193,10 @@ def layout(source: ast.expr, width: int = 88) -> str:
 
 def describe(training: Training) -> None:
     """Print the optimizer, and the memory that its state takes."""
-    count = sum(param.size for param in jax.tree.leaves(nnx.state(training.model, nnx.Param)))
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(training.optimizer.opt_state))
-    print(layout(ast.parse(repr(training.optimizer.tx), mode="eval").body))
-    print(f"{count:,} parameters; the optimizer's state takes {size / count:.2f} bytes for each")
+    tx = training.optimizer.tx
+    taken = gradtx.bytes_of(tx, nnx.state(training.model, nnx.Param))
+    print(layout(ast.parse(repr(tx), mode="eval").body))
+    print(f"{taken.count:,} parameters; the optimizer's state takes {taken.per_parameter:.2f} bytes for each")
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

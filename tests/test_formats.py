@@ -79,6 +79,7 @@ def test_a_second_moment_is_off_by_half_a_step_and_never_becomes_0(
     assert np.array_equal(found[far_from_subnormal] > 0, x[far_from_subnormal] > 0)
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("signed", [True, False])
 def test_dynamic_codes_are_those_of_bitsandbytes_and_torchao(signed: bool) -> None:
     from bitsandbytes import functional

@@ -38,6 +38,7 @@ NAMES = {
 """What the source text of a value is read with."""
 
 INNER = {
+    "formats.stored_form",
     "fromage_shrinkage",
     "fromage_step",
     "torch.optim.adafactor_descent",
@@ -90,6 +91,8 @@ NO_DATA = {
     "contrib.scale_by_galore: weight_dimension_numbers",
     "contrib.scale_by_muon: weight_dimension_numbers",
     "contrib.scale_by_shape: weight_dimension_numbers",
+    "formats.Format: decode",
+    "formats.Format: encode",
     "groups: labels",
     "measure_with_ema: measure",
     "monitor: measures",
@@ -104,6 +107,13 @@ NO_DATA = {
 """By factory and argument, the values that have no form as data: functions and objects."""
 
 VALUES: dict[str, Any] = {
+    "compensated: bits": 8,
+    "formats.companded: bits": 4,
+    "formats.float8: dtype": "float8_e5m2",
+    "formats.floating: dtype": "bfloat16",
+    "formats.square_root: bits": 4,
+    "formats.stored_form: dtype": "bfloat16",
+    "formats.stored_form: length": 64,
     "adjust_lr_fn": "match_rms_adamw",
     "adv_optimizer": TX,
     "anneal_epochs": 5,
@@ -116,14 +126,19 @@ VALUES: dict[str, Any] = {
     "boundaries": (4,),
     "boundaries_and_scales": {2: 0.5, 4: 0.25},
     "cosine_kwargs": [dict(init_value=0.0, peak_value=1.0, warmup_steps=2, decay_steps=8)],
+    "decode": given.halves,
+    "dynamic_loss_scale: init_scale": 4.0,
     "decay_rate_fn": given.towards_one,
     "dtype_momentum": "bfloat16",
     "epochs": 3,
     "experimental.aggregating.accumulate_avg_updates: accumulation_steps": 3,
+    "encode": given.halves,
     "eps": (0.5, 0.25),
     "etas": (0.25, 1.5),
     "f": given.halves,
     "fast_optimizer": TX,
+    "format": gradtx.formats.companded(),
+    "formats": {"trace": "bfloat16"},
     "freeze_mask": MASK,
     "hessian_diagonal_fn": gradtx.contrib.hutchinson_estimator_diag_hessian(jax.random.key(3)),
     "init": given.sophia,
@@ -146,6 +161,7 @@ VALUES: dict[str, Any] = {
     "measures": {"loss": given.quartic},
     "milestones": (2, 4),
     "min_dim_size_to_factor": 4,
+    "min_size": 0,
     "mode": "refined",
     "norm_type": float("inf"),
     "muon_weight_dimension_numbers": {".*kernel": gradtx.contrib.MuonDimensionNumbers(1, 0)},

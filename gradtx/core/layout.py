@@ -25,9 +25,9 @@ class Coded:
     """
 
     @property
-    def form(self) -> "Form":
-        """What is known of it without its arrays."""
-        raise NotImplementedError
+    def form(self) -> "Form | None":
+        """What is known of it without its arrays, as a value; None for one that only this program knows."""
+        return None
 
     def decode(self) -> Array:
         """The tensor, in at least float32."""

@@ -9,4 +9,5 @@ from gradtx.formats.floating import float8 as float8
 from gradtx.formats.floating import floating as floating
 from gradtx.formats.format import Format as Format
 from gradtx.formats.format import format as format
+from gradtx.formats.format import unsigned as unsigned
 from gradtx.formats.stored import Stored as Stored

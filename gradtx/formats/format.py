@@ -91,7 +91,11 @@ def format(body: Callable[P, tuple[Callable[..., Any], Callable[..., Any]]]) -> 
     return register(body, Format)
 
 
-@format
+def _of_class(body: Callable[P, Any]) -> Callable[P, Format]:
+    return register(body, Format, name="formats.Format")
+
+
+@_of_class
 def of_functions(encode: Callable[..., Any], decode: Callable[..., Any]) -> Any:
     return encode, decode
 

@@ -67,7 +67,9 @@ def _slots(names: list[str], state: State) -> Iterator[_Slot]:
         yield _Slot(node, name, leaves)
 
 
-def _written(form: Form) -> np.ndarray | None:
+def _written(form: Form | None) -> np.ndarray | None:
+    if form is None:
+        return None
     try:
         text = json.dumps(to_config(form))
     except TypeError:

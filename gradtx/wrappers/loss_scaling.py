@@ -49,7 +49,7 @@ def dynamic_loss_scale(
     init_scale: LossScale = 2.0**16,
     growth_factor: Annotated[ScalarOrSchedule, Interval("(1, inf)")] = 2.0,
     backoff_factor: Fraction = 0.5,
-    growth_interval: Annotated[ScalarOrSchedule, Interval("[1, inf]", whole=True)] = 2000,
+    growth_interval: Annotated[ScalarOrSchedule, Interval("[1, inf]")] = 2000,
     min_scale: LossScale = 1.0,
 ):
     """Divide gradients by the scale of their loss, and find the largest scale that float16 bears.
