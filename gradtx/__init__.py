@@ -53,6 +53,9 @@ from gradtx import microbatching as microbatching
 # schedules: count -> value
 from gradtx import schedules as schedules
 
+# sharding: states over the devices of a mesh
+from gradtx import sharding as sharding
+
 # transforms: primitives; wrappers and chains too, as Optax has them there
 from gradtx import transforms as transforms
 

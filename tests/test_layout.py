@@ -26,6 +26,7 @@ ROOMS = [
     "schedules",
     "formats",
     "wrappers",
+    "sharding",
     "transforms",
     "optimizers",
     "contrib",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from gradtx.arrays.select import joined_keys, leaf_paths
 from gradtx.arrays.types import Params
 from gradtx.core.transformation import GradientTransformation, check_transformation
-from gradtx.state.state_dict import located
+from gradtx.state.state_dict import located, owner
 
 ROWS = 40
 """How many parameters a table shows."""
@@ -117,7 +117,7 @@ def bytes_of(tx: GradientTransformation, params: Params) -> Bytes:
     sizes = dict(zip(leaf_paths(shapes, is_leaf=_nothing), map(_bytes, leaves), strict=True))
     entries: Counter[tuple[str, str]] = Counter()
     for leaf, x in zip(located(tx, state), jax.tree.leaves(state), strict=True):
-        entries[leaf.part, _owner(joined_keys(leaf.path), sizes)] += _bytes(x)
+        entries[leaf.part, owner(joined_keys(leaf.path), sizes)] += _bytes(x)
     return Bytes(dict(entries), sizes, sum(math.prod(x.shape) for x in leaves))
 
 
@@ -132,10 +132,3 @@ def _nothing(x: Any) -> bool:
 
 def _bytes(x: Any) -> int:
     return math.prod(x.shape) * x.dtype.itemsize
-
-
-def _owner(path: str, params: Mapping[str, int]) -> str:
-    """The param that a slot is of, with whose path its own begins; "" if it is of none."""
-    while path and path not in params:
-        path = path.rpartition("/")[0]
-    return path

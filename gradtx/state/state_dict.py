@@ -133,6 +133,13 @@ def located(tx: GradientTransformation, state: State) -> list[Leaf]:
     return sorted(_walk(tx, places, Counter()), key=lambda leaf: leaf.place.index)
 
 
+def owner(path: str, params: Mapping[str, int]) -> str:
+    """The param that a slot is of, with whose path its own begins; "" if it is of none."""
+    while path and path not in params:
+        path = path.rpartition("/")[0]
+    return path
+
+
 def _names(what: str, tx: GradientTransformation, state: State) -> list[str]:
     """The name of every leaf of the state, in the order of its leaves; each is another."""
     leaves = located(tx, state)
