@@ -76,7 +76,7 @@ def of_state(
             )
     beside = _params_on(mesh, params)
     fixed = _fixed(overrides or {}, beside, mesh)
-    shapes = jax.tree.map(_shape, params)
+    shapes = jax.tree.map(shape_of, params)
     state = jax.eval_shape(tx.init, shapes)
 
     def placed(path: str, node: Any) -> PyTree:
@@ -114,11 +114,11 @@ def init(tx: GradientTransformation, params: Params, shardings: PyTree) -> State
         ValueError: for the shardings of another state.
     """
     check_transformation("sharding.init", "tx", tx)
-    made = jax.tree.structure(jax.eval_shape(tx.init, jax.tree.map(_shape, params)))
+    made = jax.tree.structure(jax.eval_shape(tx.init, jax.tree.map(shape_of, params)))
     if made != (given := jax.tree.structure(shardings)):
         raise ValueError(
-            f"sharding.init: these shardings are not those of a state of {tx!r} for these params; make them by "
-            f"gradtx.sharding.of_state(tx, params, mesh, axis). Given: {given}; needed: {made}"
+            f"sharding.init: these shardings are not those of a state of {tx.name} for these params; make "
+            f"them by gradtx.sharding.of_state(tx, params, mesh, axis). Given: {given}; needed: {made}"
         )
     return jax.jit(tx.init, out_shardings=shardings)(params)
 
@@ -174,14 +174,14 @@ def paths_of(tx: GradientTransformation, state: State, params: Mapping[str, Any]
 def _params_on(mesh: Mesh | AbstractMesh, params: Params) -> dict[str, tuple[Shape, PartitionSpec]]:
     """The shape and spec of each param, by path."""
     found = {}
-    for path, x in zip(leaf_paths(params, is_leaf=None), jax.tree.leaves(params), strict=True):
+    for path, x in zip(leaf_paths(params, is_leaf=_nothing), jax.tree.leaves(params), strict=True):
         sharding = getattr(x, "sharding", None)
         spec = PartitionSpec()
         if isinstance(sharding, NamedSharding):
             if dict(sharding.mesh.shape) != dict(mesh.shape):
                 raise ValueError(
-                    f"sharding.of_state: {path} is on the mesh {dict(sharding.mesh.shape)}, and the state is to "
-                    f"be on {dict(mesh.shape)}; put the params on that mesh first, by jax.device_put"
+                    f"sharding.of_state: {path} is on the mesh {dict(sharding.mesh.shape)}, and the state is "
+                    f"to be on {dict(mesh.shape)}; put the params on that mesh first, by jax.device_put"
                 )
             spec = sharding.spec
         found[path] = (jax.numpy.shape(x), spec)
@@ -212,19 +212,19 @@ def _check_divides(path: str, shape: Shape, spec: PartitionSpec, mesh: Any) -> N
     for length, cut in zip(shape, spec, strict=False):
         if unknown := [name for name in _axes_of(cut) if name not in mesh.shape]:
             raise ValueError(
-                f"sharding.of_state: overrides: {spec} for {path}: the mesh has no axis {unknown[0]!r}; it has "
-                f"{', '.join(map(repr, mesh.shape))}"
+                f"sharding.of_state: overrides: {spec} for {path}: the mesh has no axis {unknown[0]!r}; it "
+                f"has {', '.join(map(repr, mesh.shape))}"
             )
         size = math.prod(mesh.shape[name] for name in _axes_of(cut))
         if length % size:
             raise ValueError(
-                f"sharding.of_state: overrides: {spec} cuts {path}, {shape}, in {size} parts, and {length} is "
-                "no multiple of that"
+                f"sharding.of_state: overrides: {spec} cuts {path}, {shape}, in {size} parts, and {length} "
+                "is no multiple of that"
             )
 
 
 def _of_part(part: Shape, whole: Shape, spec: PartitionSpec, mesh: Mesh | AbstractMesh) -> PartitionSpec:
-    """The spec of what is kept of a tensor: where a part's last dimension cannot be cut as the tensor's, whole."""
+    """The spec of what is kept of a tensor; whole, where its last dimension cannot be cut as the tensor's."""
     if len(part) != len(whole):
         return PartitionSpec()
     sizes = (math.prod(mesh.shape[name] for name in _axes_of(cut)) for cut in spec)
@@ -237,10 +237,14 @@ def _axes_of(cut: Any) -> tuple[str, ...]:
     return () if cut is None else (cut,) if isinstance(cut, str) else tuple(cut)
 
 
-def _shape(x: Any) -> Any:
+def _nothing(x: Any) -> bool:
+    return False
+
+
+def shape_of(x: Any) -> Any:
+    """The shape of a param, with its sharding if it is on a mesh."""
     if not hasattr(x, "dtype"):
         return x
     sharding = getattr(x, "sharding", None)
-    return jax.ShapeDtypeStruct(
-        x.shape, x.dtype, sharding=sharding if isinstance(sharding, NamedSharding) else None
-    )
+    on_mesh = sharding if isinstance(sharding, NamedSharding) else None
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=on_mesh)

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding
 
 from gradtx.arrays.types import Params, PyTree
 from gradtx.core.transformation import GradientTransformation, check_transformation
+from gradtx.sharding.placing import shape_of
 from gradtx.state.state_dict import located
 
 ROWS = 40
@@ -91,10 +92,7 @@ def report(tx: GradientTransformation, params: Params, shardings: PyTree) -> Rep
         ValueError: for the shardings of another state.
     """
     check_transformation("sharding.report", "tx", tx)
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(jax.numpy.shape(x), jax.numpy.result_type(x)), params
-    )
-    state = jax.eval_shape(tx.init, shapes)
+    state = jax.eval_shape(tx.init, jax.tree.map(shape_of, params))
     leaves, placed = jax.tree.leaves(state), jax.tree.leaves(shardings)
     if len(leaves) != len(placed):
         raise ValueError(
