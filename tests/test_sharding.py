@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import gradtx
-from tests.laws import normal, numbers
+from tests.laws import Compilations, assert_close, normal, numbers
 from tests.table import ROWS, Row
 
 sharding = gradtx.sharding
@@ -25,7 +25,15 @@ def mesh_of(axes: Any, shape: tuple[int, ...] = (8,), names: tuple[str, ...] = (
     return jax.make_mesh(shape, names, axis_types=(axes,) * len(shape))
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+FEW = ("adamw", "adafactor", "contrib.muon", "partition", "stored")
+"""The rows whose programs on eight devices are compiled in `make test`."""
+
+
+def rows(of: list[Row]) -> list[Any]:
+    return [pytest.param(row, id=row.name, marks=[pytest.mark.extra] * (row.name not in FEW)) for row in of]
+
+
+@pytest.mark.parametrize("row", rows(ROWS))
 def test_a_sharded_state_has_the_numbers_of_one_device(row: Row, x64: None) -> None:
     tx, mesh = row(), mesh_of(AxisType.Auto)
     everywhere = NamedSharding(mesh, P())
@@ -40,12 +48,258 @@ def test_a_sharded_state_has_the_numbers_of_one_device(row: Row, x64: None) -> N
     expected, state = params, tx.init(params)
     for grad in grads:
         expected, state = alone(expected, state, grad)
-    on_mesh = jax.jit(step, out_shardings=(everywhere, shardings))
+    on_mesh = jax.jit(lambda *args: step(*args), out_shardings=(everywhere, shardings))
     found, placed = jax.device_put(params, everywhere), sharding.init(tx, params, shardings)
-    for grad in grads:
-        found, placed = jax.block_until_ready(on_mesh(found, placed, jax.device_put(grad, everywhere)))
-        assert on_mesh._cache_size() == 1
+    for i, grad in enumerate(jax.device_put(grads, everywhere)):
+        with Compilations() as compilations:
+            found, placed = jax.block_until_ready(on_mesh(found, placed, grad))
+        assert compilations.count == (i == 0)
     pairs = zip(numbers(expected), numbers(params), strict=True)
     moved = max(np.max(np.abs(x - y), initial=0) for x, y in pairs)
     for x, y in zip(numbers(found), numbers(expected), strict=True):
         np.testing.assert_allclose(x, y, rtol=0, atol=1e-12 * max(moved, 1))
+
+
+# --- zero -------------------------------------------------------------------------------------------
+
+
+def works_on_shards(row: Row) -> bool:
+    try:
+        sharding.zero(row(), "data")
+    except ValueError as error:
+        assert "looks at a whole tensor" in str(error)
+        return False
+    return True
+
+
+ON_SHARDS = [row for row in ROWS if row.name != "stored" and works_on_shards(row)]
+"""Without the row of blocks of 32, which the shards of these small tensors would cut."""
+
+
+@pytest.mark.parametrize("row", rows(ON_SHARDS))
+def test_shards_are_updated_as_whole_tensors_are(row: Row, x64: None) -> None:
+    tx, mesh = row(), mesh_of(AxisType.Auto)
+    zero = sharding.zero(tx, "data", min_size=0)
+    params, grads = params_of(0), [params_of(i + 1) for i in range(4)]
+    shardings = sharding.of_state(zero, params, mesh, "data", min_size=0)
+    specs = jax.tree.map(lambda x: x.spec, shardings)
+
+    def step(tx: Any) -> Any:
+        def run(params: Any, state: Any, grad: Any) -> Any:
+            updates, state = tx.update(grad, state, params)
+            return gradtx.apply_updates(params, updates), state
+
+        return run
+
+    expected, state = params, tx.init(params)
+    for grad in grads:
+        expected, state = jax.jit(step(tx))(expected, state, grad)
+    on_mesh = jax.jit(
+        jax.shard_map(step(zero), mesh=mesh, in_specs=(P(), specs, P()), out_specs=(P(), specs))
+    )
+    found, placed = params, sharding.init(zero, params, shardings)
+    for grad in grads:
+        found, placed = jax.block_until_ready(on_mesh(found, placed, grad))
+    pairs = zip(numbers(expected), numbers(params), strict=True)
+    moved = max(np.max(np.abs(x - y), initial=0) for x, y in pairs)
+    for x, y in zip(numbers(found), numbers(expected), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-12 * max(moved, 1))
+
+
+def run_zero(
+    tx: Any, params: Any, grads: Any, *, gradients: str, specs_of_grads: Any, min_size: int = 0
+) -> Any:
+    """Params, state and the text of one compiled step of `zero`, on eight devices."""
+    mesh = mesh_of(AxisType.Auto)
+    zero = sharding.zero(tx, "data", gradients, min_size=min_size)
+    shardings = sharding.of_state(zero, params, mesh, "data", min_size=min_size)
+    specs = jax.tree.map(lambda x: x.spec, shardings)
+
+    def step(params: Any, state: Any, grad: Any) -> Any:
+        updates, state = zero.update(grad, state, params)
+        return gradtx.apply_updates(params, updates), state
+
+    mapped = jax.shard_map(step, mesh=mesh, in_specs=(P(), specs, specs_of_grads), out_specs=(P(), specs))
+    compiled = jax.jit(mapped).lower(params, sharding.init(zero, params, shardings), grads).compile()
+    found, state = compiled(params, sharding.init(zero, params, shardings), grads)
+    return jax.block_until_ready(found), state, compiled.as_text()
+
+
+def times(text: str, collective: str) -> int:
+    return len(
+        [line for line in text.splitlines() if f" {collective}(" in line or f" {collective}-start(" in line]
+    )
+
+
+CLIPPED = gradtx.chain(gradtx.clip_by_global_norm(0.5), gradtx.adamw(0.1, eps=1e-6))
+
+
+def test_local_gradients_are_reduced_and_scattered_at_once(x64: None) -> None:
+    params = {**params_of(0), "s": jnp.ones(1)}
+    local = jax.tree.map(lambda x: jnp.concatenate([x * k for k in range(8)]), params)
+    mean = jax.tree.map(lambda x, p: x.reshape(8, *p.shape).mean(0), local, params)
+    found, _, text = run_zero(CLIPPED, params, local, gradients="local", specs_of_grads=P("data"))
+    updates, _ = CLIPPED.update(mean, CLIPPED.init(params), params)
+    assert_close(found, gradtx.apply_updates(params, updates), rtol=1e-12, atol=1e-12)
+    # w, v and t are cut; the mean of the other two and one norm of all remain.
+    assert times(text, "reduce-scatter") <= 3 and times(text, "all-gather") <= 3
+    assert times(text, "all-reduce") <= 3 and not times(text, "all-to-all")
+
+
+def test_gradients_may_come_as_shards(x64: None) -> None:
+    params = {"w": params_of(0)["w"]}
+    found, _, text = run_zero(CLIPPED, params, params, gradients="scattered", specs_of_grads=P(None, "data"))
+    updates, _ = CLIPPED.update(params, CLIPPED.init(params), params)
+    assert_close(found, gradtx.apply_updates(params, updates), rtol=1e-12, atol=1e-12)
+    assert times(text, "reduce-scatter") == 0 and times(text, "all-reduce") == 1
+
+
+def test_stored_slots_work_in_shards_of_whole_blocks() -> None:
+    kept = {"mu": gradtx.formats.companded(), "nu": gradtx.formats.square_root()}
+    tx = gradtx.stored(gradtx.adamw(0.1), kept)
+    params = normal({"w": (64, 256), "b": (16,)}, 0, jnp.float32)
+    found, state, _ = run_zero(tx, params, params, gradients="whole", specs_of_grads=P(), min_size=1024)
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert_close(found, gradtx.apply_updates(params, updates))
+    assert state[0].mu["w"].parts["codes"].sharding.spec == P(None, "data")
+    with pytest.raises(
+        ValueError, match="scale_by_adam/mu/w is whole on every device, and w, .33, 200., is cut along"
+    ):
+        run_zero(
+            tx,
+            normal({"w": (33, 200)}, 0, jnp.float32),
+            normal({"w": (33, 200)}, 0, jnp.float32),
+            gradients="whole",
+            specs_of_grads=P(),
+        )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: gradtx.lamb(0.1),
+        lambda: gradtx.adafactor(0.1),
+        lambda: gradtx.contrib.muon(0.1),
+        lambda: gradtx.masked(gradtx.lars(0.1), True),
+    ],
+)
+def test_what_looks_at_whole_tensors_is_refused_by_name(make: Any) -> None:
+    with pytest.raises(
+        ValueError, match="sharding.zero: .* looks at a whole tensor .* gradtx.sharding.of_state"
+    ):
+        sharding.zero(make(), "data")
+
+
+def test_what_was_said_of_gradients_is_checked() -> None:
+    params = {"w": jnp.ones((16, 8))}
+    for gradients, specs in (("whole", P("data")), ("local", P())):
+        with pytest.raises(ValueError, match=f"gradients='{gradients}' says that"):
+            grads = {"w": jnp.ones((128 if gradients == "whole" else 16, 8))}
+            run_zero(gradtx.sgd(0.1), params, grads, gradients=gradients, specs_of_grads=specs)
+    with pytest.raises(ValueError, match="gradients must be 'whole', 'local' or 'scattered'"):
+        sharding.zero(gradtx.sgd(0.1), "data", "mean")
+    with pytest.raises(
+        ValueError, match="update runs inside of jax.shard_map over 'data', and this is outside"
+    ):
+        zero = sharding.zero(gradtx.sgd(0.1), "data")
+        zero.update(params, zero.init(params), params)
+
+
+# --- where a state lies -----------------------------------------------------------------------------
+
+BIG = {"w": (256, 512), "b": (512,), "odd": (33, 1001), "s": ()}
+
+
+@pytest.mark.parametrize("axes", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def test_slots_lie_beside_their_params_and_over_one_axis_more(axes: Any) -> None:
+    mesh = mesh_of(axes, (4, 2), ("data", "model"))
+    params = jax.device_put(normal(BIG, 0, jnp.float32), NamedSharding(mesh, P()))
+    params["w"] = jax.device_put(params["w"], NamedSharding(mesh, P(None, "model")))
+    shardings = sharding.of_state(gradtx.adamw(0.1), params, mesh, "data")
+    mu = jax.tree.map(lambda x: x.spec, shardings[0].mu)
+    assert mu == {"w": P("data", "model"), "b": P(), "odd": P(), "s": P()}
+    assert shardings[0].count.spec == P()
+    with jax.set_mesh(mesh):
+        state = sharding.init(gradtx.adamw(0.1), params, shardings)
+    for x, wanted in zip(jax.tree.leaves(state), jax.tree.leaves(shardings), strict=True):
+        assert x.sharding.is_equivalent_to(wanted, x.ndim)
+    assert {shard.data.shape for shard in state[0].mu["w"].addressable_shards} == {(64, 256)}
+    both = sharding.of_state(gradtx.adamw(0.1), {"w": params["b"]}, mesh, ("data", "model"), min_size=0)
+    assert both[0].mu["w"].spec == P(("data", "model"))
+
+
+def test_slots_of_another_shape_are_cut_along_their_longest_dimension() -> None:
+    mesh, params = mesh_of(AxisType.Auto), {"w": jnp.ones((256, 512))}
+    found = sharding.of_state(
+        gradtx.adafactor(0.1, min_dim_size_to_factor=8), params, mesh, "data", min_size=0
+    )
+    factored = next(part for part in found if hasattr(part, "v_row"))
+    assert (factored.v_row["w"].spec, factored.v_col["w"].spec) == (P("data"), P("data"))
+    chosen = {".*": P("data", None)}
+    assert (
+        sharding.of_state(gradtx.adam(0.1), params, mesh, "data", overrides=chosen)[0].mu["w"].spec
+        == chosen[".*"]
+    )
+
+
+def test_a_report_says_what_each_device_has_and_what_stays_whole() -> None:
+    mesh = AbstractMesh((8,), ("data",))
+    params = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in BIG.items()}
+    tx = gradtx.adam(0.1)
+    found = sharding.report(tx, params, sharding.of_state(tx, params, mesh, "data"))
+    whole = 2 * 4 * (512 + 33 * 1001 + 1) + 4
+    assert found.total == 2 * 4 * (256 * 512 + 512 + 33 * 1001 + 1) + 4
+    assert found.per_device == 2 * 4 * 256 * 512 // 8 + whole == sum(x.on_each for x in found.arrays)
+    assert sum(x.size for x in found.whole) == whole
+    text = str(found)
+    assert "scale_by_adam/mu/odd: 132,132 bytes, no dimension of (33, 1001) is a multiple of 8" in text
+    assert "on each of 8" in text and "scale_by_adam/count: 4 bytes, a number" in text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda mesh, p: sharding.of_state(gradtx.adam(0.1), p, mesh, "rows"),
+            "the mesh has no axis 'rows'; it has 'data'",
+        ),
+        (
+            lambda mesh, p: sharding.of_state(gradtx.adam(0.1), p, mesh, "data", overrides={"v": P()}),
+            "overrides: 'v' matches none of the paths: w",
+        ),
+        (
+            lambda mesh, p: sharding.of_state(
+                gradtx.adam(0.1), p, mesh, "data", overrides={"w": P(None, "data")}
+            ),
+            r"cuts w, \(16, 12\), in 8 parts, and 12",
+        ),
+        (
+            lambda mesh, p: sharding.of_state(gradtx.adam(0.1), p, mesh, "data", overrides={"w": P("rows")}),
+            "the mesh has no axis 'rows'",
+        ),
+        (
+            lambda mesh, p: sharding.init(
+                gradtx.sgd(0.1), p, sharding.of_state(gradtx.adam(0.1), p, mesh, "data")
+            ),
+            "not those of a state of sgd",
+        ),
+        (
+            lambda mesh, p: sharding.report(
+                gradtx.sgd(0.1), p, sharding.of_state(gradtx.adam(0.1), p, mesh, "data")
+            ),
+            "a state of sgd has 0 arrays",
+        ),
+        (
+            lambda mesh, p: sharding.of_state(
+                gradtx.adam(0.1),
+                jax.device_put(p, NamedSharding(mesh_of(AxisType.Auto, (4, 2), ("a", "b")), P())),
+                mesh,
+                "data",
+            ),
+            "w is on the mesh .*'a': 4, 'b': 2",
+        ),
+    ],
+)
+def test_bad_input_is_said(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(mesh_of(AxisType.Auto), {"w": jnp.ones((16, 12))})

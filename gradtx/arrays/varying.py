@@ -1,9 +1,11 @@
 """Along which axes of a mesh numbers vary: what types say inside of `jax.shard_map` with its checks."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.core import AbstractValue
 
 from gradtx.arrays.types import Array, PyTree
@@ -50,3 +52,16 @@ def varied_as_value(f: Callable[[T], Any], x: T) -> T:
         return x
     axes = frozenset[str]().union(*map(varying_axes, jax.make_jaxpr(f)(x).out_avals))
     return jax.tree.map(lambda leaf: varied(leaf, axes), x)
+
+
+def gathered(x: Array, axis: str, dimension: int) -> Array:
+    """The pieces of x on the devices of an axis, one after another along a dimension: the same on all."""
+    lax: Any = jax.lax
+    if "to" in inspect.signature(lax.all_gather).parameters:
+        return lax.all_gather(x, axis, axis=dimension, tiled=True, to="invarying")
+    # In earlier versions what is gathered counts as varying, and a sum does not.
+    size = lax.psum(1, axis)
+    shape = [n * (size if i == dimension else 1) for i, n in enumerate(x.shape)]
+    start = lax.axis_index(axis) * x.shape[dimension]
+    zeros = varied(jnp.zeros(shape, x.dtype), varying_axes(x))
+    return lax.psum(lax.dynamic_update_slice_in_dim(zeros, x, start, dimension), axis)

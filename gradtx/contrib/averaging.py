@@ -45,7 +45,7 @@ def _base_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
     return {"base_optimizer_state": [(arguments["base_optimizer"], state.base_optimizer_state)]}
 
 
-@treewise(state=ScheduleFreeState, inner_states=_base_state)
+@treewise(state=ScheduleFreeState, inner_states=_base_state, on_shards=True)
 def schedule_free(
     base_optimizer: GradientTransformation,
     learning_rate: ScalarOrSchedule,

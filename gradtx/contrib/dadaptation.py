@@ -46,7 +46,7 @@ class ProdigyState(NamedTuple):
     count: Array
 
 
-@treewise(state=ProdigyState, others="refused")
+@treewise(state=ProdigyState, others="refused", on_shards=True)
 def prodigy(
     learning_rate: Number = 1.0,
     betas: tuple[Any, Any] = (0.9, 0.999),
@@ -123,7 +123,7 @@ class DAdaptAdamWState(NamedTuple):
     count: Array
 
 
-@treewise(state=DAdaptAdamWState, others="refused")
+@treewise(state=DAdaptAdamWState, others="refused", on_shards=True)
 def dadapt_adamw(
     learning_rate: Number = 1.0,
     betas: tuple[Any, Any] = (0.9, 0.999),

@@ -30,7 +30,7 @@ class DoGState(NamedTuple):
     sum_sq_norm_grads: Array
 
 
-@treewise(state=DoGState, others="refused")
+@treewise(state=DoGState, others="refused", on_shards=True)
 def scale_by_dog(init_step: tuple[str, Any], eps: Positive = 1e-8):
     """Multiply updates by the distance from the first params over the root of the summed squared gradients.
 
@@ -103,7 +103,7 @@ class DoWGState(NamedTuple):
     estim_sq_dist: Array
 
 
-@treewise(state=DoWGState, others="refused")
+@treewise(state=DoWGState, others="refused", on_shards=True)
 def scale_by_dowg(init_estim_sq_dist: NonNegative | None = None, eps: Positive = 1e-4):
     """Multiply updates by the squared distance over the root of the squared gradients that it weighs.
 

@@ -35,7 +35,7 @@ def _base_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
     return {"base_optimizer_state": [(arguments["base_optimizer"], state.base_optimizer_state)]}
 
 
-@treewise(state=MechanicState, inner_states=_base_state)
+@treewise(state=MechanicState, inner_states=_base_state, on_shards=True)
 def mechanize(
     base_optimizer: GradientTransformation,
     weight_decay: NonNegative = 1e-2,

@@ -50,7 +50,7 @@ def _scale_by_ademamix(b1: Decay, b2: Decay, b3: Decay, alpha: Number, eps, eps_
     return init, update
 
 
-@treewise(state=ScaleByAdemamixState, name="contrib.scale_by_ademamix")
+@treewise(state=ScaleByAdemamixState, name="contrib.scale_by_ademamix", on_shards=True)
 def _counted_twice(inner: GradientTransformation):
     def init(params):
         count, *moments = inner.init(params)
@@ -152,7 +152,7 @@ def _scale_by_simplified_ademamix(b1: Decay, b2: Decay, alpha: Number, eps, eps_
     return init, update
 
 
-@treewise(state=ScaleBySimplifiedAdEMAMixState, name="contrib.scale_by_simplified_ademamix")
+@treewise(state=ScaleBySimplifiedAdEMAMixState, name="contrib.scale_by_simplified_ademamix", on_shards=True)
 def _counted_as_t(inner: GradientTransformation):
     def init(params):
         return ScaleBySimplifiedAdEMAMixState(*inner.init(params))

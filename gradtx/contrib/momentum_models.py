@@ -58,7 +58,7 @@ def _stepped(
     return tau, bound
 
 
-@treewise(state=MomoState, others="refused")
+@treewise(state=MomoState, others="refused", on_shards=True)
 def momo(
     learning_rate: Number = 1.0,
     beta: Decay = 0.9,
@@ -113,7 +113,7 @@ def momo(
     return init, update
 
 
-@treewise(state=MomoAdamState, others="refused")
+@treewise(state=MomoAdamState, others="refused", on_shards=True)
 def momo_adam(
     learning_rate: Number = 1e-2,
     b1: Decay = 0.9,

@@ -8,7 +8,7 @@ from gradtx.core.treewise import treewise
 NormalizeState = EmptyState
 
 
-@treewise(state=EmptyState)
+@treewise(state=EmptyState, on_shards=True)
 def normalize():
     """Divide all updates by their Euclidean norm, taken over all tensors together.
 

@@ -29,7 +29,7 @@ class ReduceLROnPlateauState(NamedTuple):
     avg_value: Array
 
 
-@treewise(state=ReduceLROnPlateauState, counts=False)
+@treewise(state=ReduceLROnPlateauState, counts=False, on_shards=True)
 def reduce_on_plateau(
     factor: Fraction = 0.1,
     patience: AtLeastOne = 10,

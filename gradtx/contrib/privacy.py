@@ -25,7 +25,7 @@ class DifferentiallyPrivateAggregateState(NamedTuple):
 class PerExample(Treewise):
     """A primitive that takes gradients per example, and returns updates like the params."""
 
-    def param_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def param_shape(self, shape: tuple[int, ...], param: tuple[int, ...]) -> tuple[int, ...]:
         return shape[1:]
 
 

@@ -64,7 +64,7 @@ class Run:
         extra: Mapping[str, Any],
         *,
         needs: Mapping[str, Needy],
-        param_shape: Callable[[tuple[int, ...]], tuple[int, ...]],
+        param_shape: Callable[[tuple[int, ...], tuple[int, ...]], tuple[int, ...]],
         wide: bool = False,
         which: Sequence[int] = (),
     ) -> Self:
@@ -73,7 +73,8 @@ class Run:
         Args:
             name, updates, params, extra, which: as above.
             needs: what must be given, with the stage that needs it.
-            param_shape: the shape of the param that an incoming update of a shape is for.
+            param_shape: the shape of the param that an incoming update of a shape is for; it is told the
+                param's.
             wide: whether the updates leave in at least float32.
 
         Raises:
@@ -104,7 +105,7 @@ class Run:
             if is_left or grad is None:
                 continue
             if param is not None:
-                shape = param_shape(grad.shape)
+                shape = param_shape(grad.shape, param.shape)
                 if shape != param.shape:
                     path = errors.path_of(updates, i)
                     what = "the update" if shape == grad.shape else "an example's update"

@@ -249,7 +249,7 @@ class Stage(GradientTransformation):
         """What runs stages of this kind that stand together, from index `first`, in some variants."""
         raise NotImplementedError
 
-    def param_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def param_shape(self, shape: tuple[int, ...], param: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the param that an incoming update of this shape is for."""
         return shape
 
@@ -288,6 +288,10 @@ class Labelled(NamedTuple):
     names: frozenset[str] | None
 
 
+def _as_it_is(shape: tuple[int, ...], param: tuple[int, ...]) -> tuple[int, ...]:
+    return shape
+
+
 class Plan:
     """How a transformation runs: its stages cut into segments, and what they need of an update.
 
@@ -305,7 +309,7 @@ class Plan:
         ]
         self.needs = {what: whose for stage in reversed(stages) for what, whose in stage.needs.items()}
         self.is_wide = bool(stages) and stages[-1].is_wide
-        self.param_shape = stages[0].param_shape if stages else tuple
+        self.param_shape = stages[0].param_shape if stages else _as_it_is
 
     def start(
         self,

@@ -58,6 +58,11 @@ class Treewise(Stage):
         """Whether a transformation that it wraps hands out wide updates."""
         return any(inner.plan.is_wide for inner in transformations_in(self.arguments))
 
+    @property
+    def on_shards(self) -> bool:
+        """Whether, within `over_shards`, it is right on shards of tensors too."""
+        return self.options["on_shards"]
+
     def validate(self) -> None:
         super().validate()
         _ = self.asks  # runs the body: what is wrong with the arguments shows where they are given
@@ -192,6 +197,7 @@ def treewise(
     name: str | None = ...,
     kind: type[Treewise] = ...,
     others: Literal["hidden", "shown", "refused"] = ...,
+    on_shards: bool = ...,
     inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = ...,
 ) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]: ...
 def treewise(
@@ -203,6 +209,7 @@ def treewise(
     name: str | None = None,
     kind: type[Treewise] = Treewise,
     others: Literal["hidden", "shown", "refused"] = "hidden",
+    on_shards: bool = False,
     inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = None,
 ) -> Any:
     """Make a factory of a formula on the whole tree.
@@ -224,6 +231,8 @@ def treewise(
         others: what happens to leaves that have no real or complex numbers (integers, keys, the gradients of
             integers). Default: they pass it by, and it sees None in their places. ``"shown"``: it sees them,
             as wrappers do that only choose who is given what. ``"refused"``: they are an error.
+        on_shards: whether, within `over_shards`, it is right on shards of tensors too: each number alone, and
+            numbers of all tensors as `global_norm` and `gradtx.tree` make them. Of a wrapper: itself.
         inner_states: for a wrapper, how `state_dict` finds the wrapped states: ``f(arguments, state)``
             gives ``{field: [(transformation, state)]}``; the field ``""`` is the whole state. Default:
             an argument `inner` has its state in the field ``inner_state``.
@@ -244,6 +253,7 @@ def treewise(
     if body is not None:
         return treewise()(body)
     options: dict[str, Any] = dict(state=state, counts=counts, inner_states=inner_states, others=others)
+    options |= dict(on_shards=on_shards)
     return lambda body: register(body, kind, name=name, **options)
 
 

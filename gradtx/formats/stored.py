@@ -62,7 +62,8 @@ class StoredForm(Form):
         """The tensor that these were made of, but for what was rounded off."""
         x = self.format.decode({name: _in_pieces(part, self.lengths[name]) for name, part in parts.items()})
         x = x if x.shape[-1] == self.length else x[..., : self.length]
-        are_cut = any(self.lengths[name] not in (None, part.shape[-1]) for name, part in parts.items())
+        lengths = {name: length for name, length in self.lengths.items() if length is not None}
+        are_cut = any(parts[name].shape[-1] > length for name, length in lengths.items())
         return cast(_joined(x) if are_cut else x, self.dtype)
 
 
@@ -115,7 +116,15 @@ class Stored(Coded):
 
     def encode(self, x: Array) -> "Stored":
         stream = None if self.stream is None else self.stream + WEYL
-        return Stored(self.form, self.form.encode(x, stream), stream)
+        parts = self.form.encode(x, stream)
+        for name, old in self.parts.items():
+            if parts[name].shape != old.shape:
+                raise ValueError(
+                    f"a slot in {self.form.format!r} has {name} of shape {old.shape}, and of shape "
+                    f"{parts[name].shape} after an update: a shard ends within a block. Give this param a "
+                    "format whose block_size divides what each device has of the last axis, or None"
+                )
+        return Stored(self.form, parts, stream)
 
     def tree_flatten_with_keys(self) -> tuple[Any, Any]:
         """The arrays by name, and what is known without them."""
@@ -158,8 +167,11 @@ def _of_named(target: Stored, named: Any) -> Stored:
 
 
 def _in_pieces(x: Array, length: int | None) -> Array:
-    """x with its last axis cut in pieces of a length, (..., pieces, length); as it is if that is its own."""
-    return x if length in (None, x.shape[-1]) else x.reshape(*x.shape[:-1], -1, length)
+    """x with its last axis cut in pieces of a length, (..., pieces, length); as it is if it is no longer.
+
+    It is shorter in `shard_map`, which hands out what a device has of an axis that was whole before.
+    """
+    return x if length is None or x.shape[-1] <= length else x.reshape(*x.shape[:-1], -1, length)
 
 
 def _joined(x: Array) -> Array:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -80,7 +80,7 @@ def of_state(
     state = jax.eval_shape(tx.init, shapes)
 
     def placed(path: str, node: Any) -> PyTree:
-        shape = jax.eval_shape(lambda x: x.decode(), node).shape if is_coded(node) else node.shape
+        shape = whole_shape(node)
         parts = [part.shape for part in jax.tree.leaves(node)]
         param_shape, spec = beside.get(path, ((), PartitionSpec()))
         if shape == param_shape and path in fixed:
@@ -94,9 +94,8 @@ def of_state(
     def on_mesh(spec: PartitionSpec) -> NamedSharding:
         return NamedSharding(mesh, spec, memory_kind=memory_kind)
 
-    nodes, treedef = jax.tree.flatten(state, is_leaf=is_coded)
-    paths = paths_of(tx, state, beside)
-    return treedef.unflatten(map(placed, paths, nodes))
+    treedef = jax.tree.structure(state, is_leaf=is_coded)
+    return treedef.unflatten([placed(path, node) for _, path, node in slots_of(tx, state, beside)])
 
 
 def init(tx: GradientTransformation, params: Params, shardings: PyTree) -> State:
@@ -146,12 +145,19 @@ def spread(
     free = [
         i
         for i, cut in enumerate(own)
-        if cut is None and shape[i] % size == 0 and all(_is_whole(part, shape, i, size) for part in parts)
+        if cut is None and all(_is_whole(part, shape, i, size) for part in parts)
     ]
-    if not free or not left:
+    i = longest_dimension(shape, size, free)
+    if i is None or not left:
         return spec
-    own[max(free, key=lambda i: shape[i])] = left[0] if len(left) == 1 else left
+    own[i] = left[0] if len(left) == 1 else left
     return PartitionSpec(*own)
+
+
+def longest_dimension(shape: Shape, size: int, among: Sequence[int] | None = None) -> int | None:
+    """The longest dimension that can be cut in so many parts, the first of several; None if there is none."""
+    free = [i for i in (range(len(shape)) if among is None else among) if shape[i] and shape[i] % size == 0]
+    return max(free, key=lambda i: shape[i], default=None)
 
 
 def _is_whole(part: Shape, shape: Shape, i: int, size: int) -> bool:
@@ -161,14 +167,21 @@ def _is_whole(part: Shape, shape: Shape, i: int, size: int) -> bool:
     return part[i] > 0 and shape[i] % part[i] == 0 and part[i] % size == 0
 
 
-def paths_of(tx: GradientTransformation, state: State, params: Mapping[str, Any]) -> list[str]:
-    """For each leaf of a state, a `Coded` being one, the path of the param that it is of; "" for none."""
+def slots_of(
+    tx: GradientTransformation, state: State, params: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Any]]:
+    """The leaves of a state, a `Coded` being one: the name, the path of the param that it is of, "" for none,
+    and the leaf."""
     leaves = iter(located(tx, state))
-    found = []
     for node in jax.tree.leaves(state, is_leaf=is_coded):
         own = [next(leaves) for _ in jax.tree.leaves(node)]
-        found.append(owner(joined_keys(own[0].path), params))
-    return found
+        path = owner(joined_keys(own[0].path), params)
+        yield f"{own[0].part}/{path}", path, node
+
+
+def whole_shape(node: Any) -> Shape:
+    """The shape of the tensor that a leaf of a state is, or is kept of."""
+    return jax.eval_shape(lambda x: x.decode(), node).shape if is_coded(node) else node.shape
 
 
 def _params_on(mesh: Mesh | AbstractMesh, params: Params) -> dict[str, tuple[Shape, PartitionSpec]]:

@@ -71,7 +71,8 @@ def _numbers(
 ) -> Iterator[_Number]:
     """The numbers of primitives, named after these; what has a label is put apart."""
     for stage, part in zip(tx.stages, tx.unpack(state), strict=True):
-        plain = part.inner_state if isinstance(part, ScheduledState) else part
+        counted = stage.form.wrapped and isinstance(part, ScheduledState)
+        plain = part.inner_state if counted else part
         labelled = stage.labelled(plain)
         apart += labelled
         inner = stage.inner_states(plain) if all(one.names is not None for one in labelled) else {}

@@ -164,7 +164,7 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
     """Every leaf of the state."""
     for stage, whole in zip(tx.stages, tx.unpack(state), strict=True):
         # A schedule on a number moves nobody's names: the count comes first, the rest as ever.
-        counted = isinstance(whole, ScheduledState)
+        counted = stage.form.wrapped and isinstance(whole, ScheduledState)
         part = whole.inner_state if counted else whole
         inner = stage.inner_states(part)
         fields = ("",) if "" in inner else getattr(part, "_fields", None) or ("",)

@@ -25,7 +25,7 @@ def clip(max_delta: NonNegative):
     return update
 
 
-@treewise(state=EmptyState)
+@treewise(state=EmptyState, on_shards=True)
 def clip_by_global_norm(max_norm: NonNegative):
     """Scale all updates together so that their Euclidean norm is at most max_norm.
 

@@ -73,7 +73,7 @@ class ScaleByOptimisticGradientState(NamedTuple):
     previous_gradient: Params
 
 
-@treewise(state=ScaleByOptimisticGradientState)
+@treewise(state=ScaleByOptimisticGradientState, on_shards=True)
 def scale_by_optimistic_gradient(alpha: Number = 1.0, beta: Number = 1.0):
     """The gradient, and on top of it what it has changed by: a guess of the next one.
 

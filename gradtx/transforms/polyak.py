@@ -12,7 +12,7 @@ from gradtx.core.treewise import treewise
 from gradtx.values.domains import NonNegative, Number
 
 
-@treewise(state=EmptyState)
+@treewise(state=EmptyState, on_shards=True)
 def scale_by_polyak(
     f_min: Number = 0.0,
     max_learning_rate: NonNegative = 1.0,

@@ -145,7 +145,7 @@ def scale_by_param_block_rms(min_scale: NonNegative = 1e-3):
     return update
 
 
-@treewise(state=EmptyState)
+@treewise(state=EmptyState, on_shards=True)
 def normalize_by_update_norm(scale_factor: Number = 1.0, eps: NonNegative = 1e-6):
     """Scale all updates together to a given Euclidean norm.
 

@@ -58,7 +58,7 @@ class Accumulating(Treewise):
         return jnp.logical_and(state.mini_step == 0, state.gradient_step > 0)
 
 
-@treewise(state=MultiStepsState, kind=Accumulating)
+@treewise(state=MultiStepsState, kind=Accumulating, on_shards=True)
 def MultiSteps(
     inner: GradientTransformation,
     every_k_schedule: Static[Annotated[ScalarOrSchedule, Interval("[1, inf]", whole=True)]],

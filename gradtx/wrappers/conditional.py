@@ -66,7 +66,7 @@ def _when(
     return update
 
 
-@treewise(state=ConditionallyTransformState)
+@treewise(state=ConditionallyTransformState, on_shards=True)
 def conditionally_transform(
     inner: GradientTransformation, should_transform_fn: ConditionFn, forward_extra_args: bool = False
 ):
@@ -90,7 +90,7 @@ def conditionally_transform(
     )
 
 
-@treewise(state=ConditionallyMaskState)
+@treewise(state=ConditionallyMaskState, on_shards=True)
 def conditionally_mask(
     inner: GradientTransformation, should_transform_fn: ConditionFn, forward_extra_args: bool = False
 ):

@@ -31,7 +31,7 @@ class ApplyIfFiniteState(NamedTuple):
     inner_state: State
 
 
-@treewise(state=ApplyIfFiniteState)
+@treewise(state=ApplyIfFiniteState, on_shards=True)
 def apply_if_finite(inner: GradientTransformation, max_consecutive_errors: NonNegative):
     """Skip updates with NaN or infinities: no step, and no trace of them in the state.
 

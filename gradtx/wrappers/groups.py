@@ -50,7 +50,7 @@ class Groups(Treewise):
         ]
 
 
-@treewise(kind=Groups, others="shown")
+@treewise(kind=Groups, others="shown", on_shards=True)
 def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector | None = None):
     """Change some of an optimizer's numbers for some of the params, or freeze them.
 

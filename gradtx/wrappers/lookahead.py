@@ -73,7 +73,7 @@ def _fast_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
     return {"fast_state": [(arguments["fast_optimizer"], state.fast_state)]}
 
 
-@treewise(state=LookaheadState, kind=Lookahead, inner_states=_fast_state)
+@treewise(state=LookaheadState, kind=Lookahead, inner_states=_fast_state, on_shards=True)
 def lookahead(
     fast_optimizer: GradientTransformation,
     sync_period: Annotated[ScalarOrSchedule, Interval("[1, inf]")],

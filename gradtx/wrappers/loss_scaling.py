@@ -43,7 +43,7 @@ class LossScaling(Treewise):
     """What `dynamic_loss_scale` returns."""
 
 
-@treewise(state=DynamicLossScaleState, kind=LossScaling)
+@treewise(state=DynamicLossScaleState, kind=LossScaling, on_shards=True)
 def dynamic_loss_scale(
     inner: GradientTransformation,
     init_scale: LossScale = 2.0**16,

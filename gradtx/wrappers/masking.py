@@ -52,7 +52,7 @@ def masked_update(inner: GradientTransformation, labels: Labels, mask_extra: boo
     return update
 
 
-@treewise(state=MaskedState, others="shown")
+@treewise(state=MaskedState, others="shown", on_shards=True)
 def masked(inner: GradientTransformation, mask: Selector, *, mask_compatible_extra_args: bool = False):
     """Apply a transformation to some of the params; the updates of the others pass unchanged.
 
@@ -102,7 +102,7 @@ class Partition(Treewise):
         return [Labelled(key, transforms[key], by_label[key].inner_state, None) for key in transforms]
 
 
-@treewise(state=PartitionState, inner_states=_states_by_label, kind=Partition, others="shown")
+@treewise(state=PartitionState, inner_states=_states_by_label, kind=Partition, others="shown", on_shards=True)
 def partition(
     transforms: Mapping[Hashable, GradientTransformation],
     param_labels: Selector,

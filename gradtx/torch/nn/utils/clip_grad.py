@@ -27,7 +27,7 @@ from gradtx.transforms.clipping import clip
 from gradtx.values.domains import NonNegative, Static
 
 
-@treewise(state=EmptyState)
+@treewise(state=EmptyState, on_shards=True)
 def clip_grad_norm(max_norm: NonNegative, norm_type: Static[float | str] = 2.0):
     """Scale all updates together by min(1, max_norm / (‖g‖ₚ + 10⁻⁶)), with PyTorch's norm over all.
 
