@@ -1,12 +1,14 @@
-"""What fewer bytes cost: losses, bytes, times and peak memory; and the page docs/fewer_bytes.md.
+"""What fewer bytes cost: losses, bytes, times and peak memory; and the tables of docs/fewer_bytes.md.
 
     python benchmarks/storage.py [--parts losses] [--page docs/fewer_bytes.md] [--quick]
 
-It needs what the tests need, and takes 40 minutes on two idle cores; with --quick one, and proves nothing.
-Numbers go to benchmarks/results/storage.json, and with --quick nowhere; each part that is measured replaces
-its old ones, and the page shows them all. `--parts none` measures nothing.
+It needs what the tests need, and takes 40 minutes on two idle cores, the parts `times` and `memory` five of
+them; with --quick two, and proves nothing. Numbers go to results/storage.json beside this file, with --quick
+nowhere; each that is measured replaces the old one, and the page shows them all. `--parts none` measures
+nothing, and writes the page of what is there.
 """
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -15,24 +17,31 @@ from typing import Any
 
 import jax
 import report
+import storage_costs as costs
+import storage_page as page
 from absl import app, flags
-from storage_cases import VARIANTS
+from speed import Effort
+from storage_cases import OTHERS, VARIANTS
 from storage_tasks import TASKS
 from storage_training import losses
 
-PARTS = ("losses",)
+import gradtx
 
-WANTED = flags.DEFINE_multi_enum("parts", PARTS, [*PARTS, "none"], "what to measure; may be given several times")
-PAGE = flags.DEFINE_string("page", None, "the page whose tables and pictures to write")
+PARTS = ("losses", "bytes", "memory", "times")
+
+WANTED = flags.DEFINE_multi_enum(
+    "parts", PARTS, [*PARTS, "none"], "what to measure; may be given several times"
+)
+PAGE = flags.DEFINE_string("page", None, "the page whose tables and picture to write")
 QUICK = flags.DEFINE_bool("quick", False, "hardly any training, to see that it runs")
 
 RESULTS = Path(__file__).parent / "results" / "storage.json"
 
-Numbers = dict[str, dict[str, Any]]
-"""By name of what was measured, its numbers; an entry's name begins with that of its part."""
+Found = Iterator[tuple[str, dict[str, Any]]]
+"""Of what is measured its name and numbers."""
 
 
-def measure_losses() -> Iterator[tuple[str, Any]]:
+def measure_losses() -> Found:
     """Of every variant on every task."""
     for name, task in TASKS.items():
         data = jax.device_put(task.load())
@@ -41,30 +50,63 @@ def measure_losses() -> Iterator[tuple[str, Any]]:
             yield f"{name}: {variant.name}", losses(task, variant, steps, seeds, data)
 
 
-MEASURES: dict[str, Callable[[], Iterator[tuple[str, Any]]]] = {"losses": measure_losses}
+def measure_bytes() -> Found:
+    """Of every variant, and of other optimizers."""
+    for variant in VARIANTS:
+        yield variant.name, costs.bytes_per_parameter(variant.tx(), variant.params)
+    for name, (tx, formats) in OTHERS.items():
+        yield name, costs.bytes_per_parameter(gradtx.stored(tx, formats), "float32")
 
 
-def write(header: dict[str, Any], numbers: Numbers) -> None:
+def measure_memory() -> Found:
+    """Of every variant, on tensors that are all as large and on others."""
+    for tree in costs.TREES:
+        for variant in VARIANTS:
+            yield f"{tree}: {variant.name}", costs.memory(variant, tree)
+
+
+def measure_times() -> Found:
+    """Of every variant, by turns."""
+    effort = Effort(3, 3, 0) if QUICK.value else Effort(41, 81, 60)
+    for name, found in costs.times(effort).items():
+        yield name, {key: dataclasses.asdict(own) for key, own in found.items()}
+
+
+MEASURES: dict[str, Callable[[], Found]] = {
+    "losses": measure_losses,
+    "bytes": measure_bytes,
+    "memory": measure_memory,
+    "times": measure_times,
+    "none": lambda: iter(()),
+}
+
+
+def read() -> page.Numbers:
+    """What was measured before."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def write(numbers: page.Numbers) -> None:
     """JSON with a line for each entry."""
-    parts = {"where": {key: value for key, value in header.items()}} | numbers
     blocks = []
-    for part, entries in parts.items():
+    for part, entries in numbers.items():
         lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(own)}" for name, own in entries.items())
         blocks.append(f"{json.dumps(part)}: {{\n{lines}\n}}")
-    RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n")
+    RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
 
 
 def main(_: list[str]) -> None:
-    old = json.loads(RESULTS.read_text()) if RESULTS.exists() and not QUICK.value else {}
-    old.pop("where", None)
-    numbers: Numbers = {part: old.get(part, {}) for part in PARTS}
-    header = report.surroundings()
+    numbers: page.Numbers = {"where": report.surroundings(), **{part: {} for part in PARTS}}
+    if not QUICK.value:
+        numbers |= {part: own for part, own in read().items() if part in PARTS}
     for part in WANTED.value:
-        for name, found in MEASURES[part]() if part != "none" else ():
+        for name, found in MEASURES[part]():
             numbers[part][name] = report.rounded(json.dumps(found))
-            print(name, found if QUICK.value else "", file=sys.stderr, flush=True)
+            print(f"{part}: {name}", found if QUICK.value else "", file=sys.stderr, flush=True)
             if not QUICK.value:
-                write(header, numbers)
+                write(numbers)
+    if PAGE.value:
+        page.write(Path(PAGE.value), numbers)
 
 
 if __name__ == "__main__":

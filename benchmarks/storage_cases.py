@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import gradtx
 from gradtx import GradientTransformation
-from gradtx.formats import Format, companded, dynamic, float8, square_root
+from gradtx.formats import Format, companded, dynamic, float8, floating, square_root
 from gradtx.formats.blocks import scaled, unscaled
 
 Make = Callable[[GradientTransformation, Any], GradientTransformation]
@@ -30,6 +30,10 @@ class Variant:
     make: Make
     params: str = "float32"
     judged: bool = False
+
+    def tx(self) -> GradientTransformation:
+        """Around AdamW, where no training looks at the numbers."""
+        return self.make(gradtx.adamw(1e-3), 0)
 
 
 def storing(mu: Any, nu: Any) -> Make:
@@ -66,10 +70,18 @@ BASELINE = Variant("float32", lambda tx, seed: tx)
 VARIANTS = (
     BASELINE,
     Variant("8 bits, companded and square root", COMPANDED, judged=True),
+    Variant(
+        "8 bits, companded and square root, by chance",
+        storing(companded(stochastic=True), square_root(stochastic=True)),
+    ),
     Variant("8 bits, dynamic", storing(dynamic(), dynamic(signed=False))),
     Variant("8 bits, float8 e4m3 and e5m2", storing(float8("float8_e4m3fn"), float8("float8_e5m2"))),
     Variant("8 bits, nu evenly spaced", storing(companded(), evenly_spaced())),
     Variant("16 bits, bfloat16", storing("bfloat16", "bfloat16")),
+    Variant(
+        "16 bits, bfloat16 by chance",
+        storing(floating("bfloat16", stochastic=True), floating("bfloat16", stochastic=True)),
+    ),
     Variant("4 bits, companded and square root", storing(companded(4), square_root(4))),
     Variant("bfloat16 params, to the nearest", BASELINE.make, "bfloat16"),
     Variant("bfloat16 params, by chance", by_chance, "bfloat16", judged=True),
@@ -82,3 +94,10 @@ VARIANTS = (
         judged=True,
     ),
 )
+
+OTHERS = {
+    "SGD with momentum, companded": (gradtx.sgd(0.1, momentum=0.9), {"trace": companded()}),
+    "Lion, companded": (gradtx.lion(1e-4), {"mu": companded()}),
+    "Lion, bfloat16": (gradtx.lion(1e-4), {"mu": "bfloat16"}),
+}
+"""Optimizers besides AdamW whose bytes are counted."""

@@ -16,7 +16,9 @@ LAST = 50
 """Over how many steps at the end the training loss is averaged."""
 
 
-def train(task: Task, variant: Variant, steps: int, seed: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
+def train(
+    task: Task, variant: Variant, steps: int, seed: jax.Array, data: Any
+) -> tuple[jax.Array, jax.Array]:
     """One training: the mean loss of its last steps, and that on what was held out."""
     train, held_out = data
     rate = gradtx.warmup_cosine_decay_schedule(0.0, task.rate, steps // 10, steps)
