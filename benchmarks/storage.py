@@ -67,7 +67,7 @@ def measure_memory() -> Found:
 
 def measure_times() -> Found:
     """Of every variant, by turns."""
-    effort = Effort(3, 3, 0) if QUICK.value else Effort(41, 81, 60)
+    effort = Effort(3, 3, 0) if QUICK.value else Effort(21, 81, 60)
     for name, found in costs.times(effort).items():
         yield name, {key: dataclasses.asdict(own) for key, own in found.items()}
 

@@ -4,14 +4,14 @@ import json
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import storage_page
 from storage_cases import OTHERS, VARIANTS
 from storage_costs import TREES
 from storage_tasks import TASKS
 
+ROOT = Path(__file__).parents[1]
 NUMBERS = json.loads((ROOT / "benchmarks" / "results" / "storage.json").read_text())
 NAMES = {variant.name for variant in VARIANTS}
 
