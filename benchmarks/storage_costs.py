@@ -18,7 +18,10 @@ from gradtx import GradientTransformation
 EQUAL = {f"w{i}": (1024, 1024) for i in range(8)}
 """8.4 million params, no tensor larger than another: where what one of them needs counts least."""
 
-TREES = {"8 of 1024 × 1024": EQUAL, "gpt2": gpt2(width=256, blocks=8, vocabulary=8192, context=256)}
+STACKED = gpt2(width=256, blocks=8, vocabulary=8192, context=256, stacked=True)
+"""As many, in 16 tensors, of which the largest holds a quarter."""
+
+TREES = {"8 of 1024 × 1024": EQUAL, "gpt2, stacked": STACKED}
 
 OPTIONS: dict[str, dict[str, str]] = {"as it comes": {}, "in order": IN_ORDER}
 
