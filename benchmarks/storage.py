@@ -96,9 +96,11 @@ def write(numbers: page.Numbers) -> None:
 
 
 def main(_: list[str]) -> None:
-    numbers: page.Numbers = {"where": report.surroundings(), **{part: {} for part in PARTS}}
+    numbers: page.Numbers = {part: {} for part in ("where", *PARTS)}
     if not QUICK.value:
-        numbers |= {part: own for part, own in read().items() if part in PARTS}
+        numbers |= read()
+    if WANTED.value != ["none"]:
+        numbers["where"] = report.surroundings()
     for part in WANTED.value:
         for name, found in MEASURES[part]():
             numbers[part][name] = report.rounded(json.dumps(found))
