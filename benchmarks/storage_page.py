@@ -273,3 +273,4 @@ def differences(axes: Axes, numbers: Numbers, task: str) -> None:
         elif variant is not BASELINE:
             axes.errorbar(own.mean, line, xerr=own.error, fmt="o", color=color, markersize=5, capsize=3)
     axes.set(title=f"{task.capitalize()}: loss less that of float32", xlim=(-LIMIT, LIMIT), xlabel="nats")
+    axes.set_xticks([-CLOSE, 0, CLOSE])
