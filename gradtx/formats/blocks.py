@@ -6,6 +6,7 @@ where it is: over any other axis, and over the last one where a block is not cut
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,22 +25,32 @@ def in_blocks(x: Array, size: int) -> Array:
 def scaled(x: Array, size: int) -> tuple[Array, Array]:
     """x divided by the largest magnitude of its block, from -1 to 1, and these magnitudes, (..., blocks).
 
-    A block of zeros stays zero. Where x is NaN or infinite this is NaN, and the rest of its block is as
-    without it.
+    A block of zeros stays zero. A NaN or an infinity makes its whole block NaN: the magnitude is NaN then.
     """
     blocks = in_blocks(x, size)
-    finite = jnp.isfinite(blocks)
-    scales = jnp.max(jnp.where(finite, jnp.abs(blocks), 0), axis=-1, initial=0)
-    # XLA may multiply by 1/scale, which above 2¹²⁶ is a subnormal number of single precision, or 0.
+    scales = largest(blocks)
+    # 1/scale above 2¹²⁶ is a subnormal number of single precision, or 0.
     smaller = jnp.where(scales > 1, np.asarray(2.0**-4, x.dtype), 1)
-    safe = jnp.where(scales == 0, 1, scales * smaller)
-    z = jnp.where(finite, (blocks * smaller[..., None]) / safe[..., None], jnp.nan)
-    return _as_before(z, x.shape[-1]), scales
+    inverse = 1 / jnp.where(scales == 0, 1, scales * smaller)
+    return _as_before((blocks * smaller[..., None]) * inverse[..., None], x.shape[-1]), scales
 
 
-def with_nan(scales: Array, z: Array, size: int) -> Array:
-    """The magnitudes of blocks, NaN for those that z has a NaN in: for codes that have none for NaN."""
-    return jnp.where(jnp.any(jnp.isnan(in_blocks(z, size)), axis=-1), jnp.nan, scales)
+def scaled_beside_nan(x: Array, size: int) -> tuple[Array, Array]:
+    """`scaled` with NaN where x is not finite, and the rest of its block as without it: for codes of NaN."""
+    finite = jnp.isfinite(x)
+    z, scales = scaled(jnp.where(finite, x, 0), size)
+    return jnp.where(finite, z, jnp.nan), scales
+
+
+def largest(blocks: Array) -> Array:
+    """The largest magnitude in each block, and NaN where there is a NaN or an infinity.
+
+    It is found among the bits, as whole numbers, in whose order both come last. XLA on a CPU takes their
+    maximum in the loop that computes the numbers, where it would write down all floating-point ones first.
+    """
+    bits = jax.lax.bitcast_convert_type(jnp.abs(blocks), np.dtype(f"uint{8 * blocks.dtype.itemsize}"))
+    found = jax.lax.bitcast_convert_type(jnp.max(bits, axis=-1, initial=0), blocks.dtype)
+    return jnp.where(jnp.isfinite(found), found, jnp.nan)
 
 
 def unscaled(z: Array, scales: Array, size: int) -> Array:

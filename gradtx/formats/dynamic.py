@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradtx.arrays.types import Array
-from gradtx.formats.blocks import scaled, unscaled, with_nan
+from gradtx.formats.blocks import scaled, unscaled
 from gradtx.formats.format import format, unsigned
 from gradtx.values.domains import Count
 
@@ -40,7 +40,7 @@ def dynamic(signed: bool = True, block_size: Count = 256):
         if not signed:
             code = jnp.where(size > 0, jnp.maximum(code, 1), code)
         signed_code = jnp.where(z < 0, -jnp.minimum(code, 127), code) + 127 if signed else code
-        return dict(codes=signed_code.astype(jnp.uint8), scales=with_nan(scales, z, block_size))
+        return dict(codes=signed_code.astype(jnp.uint8), scales=scales)
 
     def decode(codes, scales):
         whole = codes.astype(jnp.int32) - (127 if signed else 0)

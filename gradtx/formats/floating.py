@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.formats.blocks import scaled, unscaled
+from gradtx.formats.blocks import scaled_beside_nan, unscaled
 from gradtx.formats.format import format
 from gradtx.formats.rounding import rounded_to
 from gradtx.values.domains import Count
@@ -62,10 +62,10 @@ def float8(dtype: Any = "float8_e4m3fn", block_size: Count = 128, *, stochastic:
         return dict(codes=jax.lax.bitcast_convert_type(near.astype(dtype), jnp.uint8), scales=scales)
 
     def encode(x):
-        return kept(*scaled(x, block_size))
+        return kept(*scaled_beside_nan(x, block_size))
 
     def encode_by_chance(x, bits):
-        return kept(*scaled(x, block_size), bits)
+        return kept(*scaled_beside_nan(x, block_size), bits)
 
     def decode(codes, scales):
         numbers = jax.lax.bitcast_convert_type(codes, dtype).astype(scales.dtype)

@@ -64,8 +64,8 @@ def of_state(
         >>> tx = gradtx.adamw(1e-3)
         >>> shardings = gradtx.sharding.of_state(tx, params, mesh, axis="data")
         >>> state = gradtx.sharding.init(tx, params, shardings)
-        >>> state[0].mu["w"].sharding.spec
-        PartitionSpec('data', None)
+        >>> tuple(state[0].mu["w"].sharding.spec)
+        ('data', None)
     """
     check_transformation("sharding.of_state", "tx", tx)
     names = (axis,) if isinstance(axis, str) else tuple(axis)

@@ -152,7 +152,8 @@ def zero(
 
 def cut_along(shape: tuple[int, ...], axis: str, min_size: int) -> int | None:
     """The dimension along which a tensor is cut; None if it is whole on every device."""
-    return longest_dimension(shape, jax.lax.axis_size(axis)) if math.prod(shape) >= min_size else None
+    size = jax.lax.axis_size(axis)
+    return longest_dimension(shape, size) if size > 1 and math.prod(shape) >= min_size else None
 
 
 def stages_in(x: object) -> Iterator[Stage]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from gradtx.arrays.types import Array, Params
 from gradtx.core.leafwise import leafwise
 from gradtx.formats.noise import random_bits
-from gradtx.formats.rounding import by_chance, rounded_to, spacing
+from gradtx.formats.rounding import by_chance, inverse, rounded_to, spacing
 from gradtx.values.domains import Static
 
 
@@ -95,7 +95,7 @@ def compensated(bits: Static[int] = 16, seed: int = 0):
         if bits == 16:
             left = rounded_to(left, jnp.bfloat16, chance)
         if bits == 8:
-            left = by_chance(left / (spacing(param + step, dtype) / 254), chance)
+            left = by_chance(left * (254 * inverse(spacing(param + step, dtype))), chance)
             left = jnp.where(jnp.isfinite(left), jnp.clip(left, -127, 127), 0).astype(jnp.int8)
         return step, dict(residual=left)
 
