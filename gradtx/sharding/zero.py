@@ -152,8 +152,7 @@ def zero(
 
 def cut_along(shape: tuple[int, ...], axis: str, min_size: int) -> int | None:
     """The dimension along which a tensor is cut; None if it is whole on every device."""
-    size = jax.lax.axis_size(axis)
-    return longest_dimension(shape, size) if size > 1 and math.prod(shape) >= min_size else None
+    return longest_dimension(shape, jax.lax.axis_size(axis)) if math.prod(shape) >= min_size else None
 
 
 def stages_in(x: object) -> Iterator[Stage]:
@@ -184,7 +183,7 @@ def _check_cut(tx: GradientTransformation, state: State, params: Params, axis: s
     """Raise if a slot is whole whose param is cut."""
     leaves = jax.tree.leaves(params, is_leaf=errors.is_none)
     shapes = dict(zip(leaf_paths(params), map(np.shape, leaves), strict=True))
-    for name, path, node in slots_of(tx, state, shapes):
+    for name, path, node in slots_of(tx, state, shapes) if jax.lax.axis_size(axis) > 1 else ():
         shape = shapes.get(path, ())
         i = cut_along(shape, axis, min_size)
         if i is not None and whole_shape(node) == shape:
