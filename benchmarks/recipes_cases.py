@@ -149,7 +149,7 @@ def found() -> Iterator[tuple[str, Callable[..., GradientTransformation], str]]:
     """The public factories of the library that train on their own, and the argument that is their rate."""
     for prefix, room in (("", gradtx), ("contrib.", contrib)):
         for name, factory in sorted(vars(room).items()):
-            if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_")):
+            if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_", "add_")):
                 arguments = inspect.signature(factory).parameters
                 rates = [rate for rate in RATES if rate in arguments]
                 if rates and not wraps(arguments.values()):

@@ -137,6 +137,10 @@ from gradtx.optimizers.adamax import adamaxw as adamaxw
 from gradtx.optimizers.adaptive import adadelta as adadelta
 from gradtx.optimizers.adaptive import adagrad as adagrad
 from gradtx.optimizers.adaptive import rmsprop as rmsprop
+from gradtx.optimizers.corrected import adamp as adamp
+from gradtx.optimizers.corrected import grams as grams
+from gradtx.optimizers.corrected import mars as mars
+from gradtx.optimizers.corrected import sgdp as sgdp
 from gradtx.optimizers.large_batch import fromage as fromage
 from gradtx.optimizers.large_batch import lamb as lamb
 from gradtx.optimizers.large_batch import lars as lars
@@ -155,6 +159,8 @@ from gradtx.optimizers.sgd import noisy_sgd as noisy_sgd
 from gradtx.optimizers.sgd import sgd as sgd
 from gradtx.optimizers.sgd import sign_sgd as sign_sgd
 from gradtx.optimizers.sgd import signum as signum
+from gradtx.optimizers.spikes import spam as spam
+from gradtx.optimizers.spikes import stable_spam as stable_spam
 from gradtx.optimizers.variance import adabelief as adabelief
 from gradtx.optimizers.variance import radam as radam
 from gradtx.optimizers.variance import yogi as yogi
@@ -226,9 +232,14 @@ from gradtx.transforms.clipping import clip_by_block_rms as clip_by_block_rms
 from gradtx.transforms.clipping import clip_by_global_norm as clip_by_global_norm
 from gradtx.transforms.constraints import keep_params_nonnegative as keep_params_nonnegative
 from gradtx.transforms.decay import WeightDecaySchedule as WeightDecaySchedule
+from gradtx.transforms.decay import add_cautious_decay as add_cautious_decay
+from gradtx.transforms.decay import add_corrected_decay as add_corrected_decay
 from gradtx.transforms.decay import add_decayed_weights as add_decayed_weights
+from gradtx.transforms.decay import shrink_params as shrink_params
+from gradtx.transforms.differences import ReduceVarianceState as ReduceVarianceState
 from gradtx.transforms.differences import ScaleByAdanState as ScaleByAdanState
 from gradtx.transforms.differences import ScaleByOptimisticGradientState as ScaleByOptimisticGradientState
+from gradtx.transforms.differences import reduce_variance as reduce_variance
 from gradtx.transforms.differences import scale_by_adan as scale_by_adan
 from gradtx.transforms.differences import scale_by_optimistic_gradient as scale_by_optimistic_gradient
 from gradtx.transforms.factored import FactoredState as FactoredState
@@ -282,6 +293,11 @@ from gradtx.transforms.sign import ScaleByRpropState as ScaleByRpropState
 from gradtx.transforms.sign import scale_by_lion as scale_by_lion
 from gradtx.transforms.sign import scale_by_rprop as scale_by_rprop
 from gradtx.transforms.sign import scale_by_sign as scale_by_sign
+from gradtx.transforms.spikes import ClipSpikesState as ClipSpikesState
+from gradtx.transforms.spikes import ScaleToUsualNormState as ScaleToUsualNormState
+from gradtx.transforms.spikes import clip_spikes as clip_spikes
+from gradtx.transforms.spikes import scale_by_spam as scale_by_spam
+from gradtx.transforms.spikes import scale_to_usual_norm as scale_to_usual_norm
 from gradtx.transforms.variance import ScaleByBeliefState as ScaleByBeliefState
 from gradtx.transforms.variance import scale_by_belief as scale_by_belief
 from gradtx.transforms.variance import scale_by_yogi as scale_by_yogi
@@ -305,6 +321,8 @@ from gradtx.values.schedule import schedule as schedule
 # wrappers: when, where and with which numbers another transformation runs
 from gradtx.wrappers.accumulation import MultiSteps as MultiSteps
 from gradtx.wrappers.accumulation import MultiStepsState as MultiStepsState
+from gradtx.wrappers.agreement import cautious as cautious
+from gradtx.wrappers.agreement import with_gradient_signs as with_gradient_signs
 from gradtx.wrappers.conditional import ConditionallyMaskState as ConditionallyMaskState
 from gradtx.wrappers.conditional import ConditionallyTransformState as ConditionallyTransformState
 from gradtx.wrappers.conditional import conditionally_mask as conditionally_mask
@@ -328,10 +346,13 @@ from gradtx.wrappers.masking import PartitionState as PartitionState
 from gradtx.wrappers.masking import masked as masked
 from gradtx.wrappers.masking import partition as partition
 from gradtx.wrappers.pairs import to_optax as to_optax
+from gradtx.wrappers.restarting import RestartingState as RestartingState
+from gradtx.wrappers.restarting import restarting as restarting
 from gradtx.wrappers.skipping import ShouldSkipUpdateFunction as ShouldSkipUpdateFunction
 from gradtx.wrappers.skipping import skip_large_updates as skip_large_updates
 from gradtx.wrappers.skipping import skip_not_finite as skip_not_finite
 from gradtx.wrappers.storing import stored as stored
+from gradtx.wrappers.tangential import tangential as tangential
 
 # second names that Optax has for what is above
 AdaptiveGradClipState = AddDecayedWeightsState = ClipByGlobalNormState = ClipState = EmptyState

@@ -53,6 +53,22 @@ def told(make: Callable[[], Any], value: float):
     return inner.init, update
 
 
+def exact_variance() -> gradtx.GradientTransformation:
+    """The stage that asks for the gradient at the params before."""
+    return gradtx.reduce_variance(0.5, 0.9, 2.0, exact=True)
+
+
+@gradtx.treewise()
+def with_halves(make: Callable[[], Any], name: str):
+    """What a factory makes without arguments, always given half the updates under this name."""
+    inner = make()
+
+    def update(updates, state, params=None):
+        return inner.update(updates, state, params, **{name: halves(updates, params)})
+
+    return inner.init, update
+
+
 @gradtx.treewise()
 def one_example(inner: gradtx.GradientTransformation):
     """A transformation of gradients per example, for a batch of one."""

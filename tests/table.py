@@ -12,6 +12,7 @@ from tests.given import (
     at,
     by_axes,
     by_rank,
+    exact_variance,
     halves,
     heads,
     on_even_steps,
@@ -23,9 +24,11 @@ from tests.given import (
     told,
     towards_one,
     towards_params,
+    with_halves,
     with_quartic,
 )
 from tests.oracles import formulas as f
+from tests.oracles import modern as n
 
 
 @dataclass(frozen=True)
@@ -501,6 +504,93 @@ RECIPES = [
     Row("lion", lambda x: x.lion(0.1), lambda: f.then(f.lion(), f.decay(1e-3), down)),
 ]
 
+MODERN_STAGES = [
+    Row(
+        "cautious",
+        lambda x: x.cautious(x.adam(0.1)),
+        lambda: n.cautious(f.then(f.adam(), down), -1),
+        in_optax=False,
+    ),
+    Row(
+        "cautious-uphill",
+        lambda x: x.cautious(x.scale_by_lion(), uphill=True, min_share=0.5),
+        lambda: n.cautious(f.lion(), least=0.5),
+        in_optax=False,
+    ),
+    Row(
+        "with_gradient_signs",
+        lambda x: x.with_gradient_signs(x.adam(0.1)),
+        lambda: n.grams(f.then(f.adam(), down), -1),
+        in_optax=False,
+    ),
+    Row(
+        "tangential",
+        lambda x: x.tangential(x.trace(0.9), 2.0, 0.1),
+        lambda: n.adamp(f.momentum(0.9), 2.0, 0.1),
+        in_optax=False,
+    ),
+    Row(
+        "restarting",
+        lambda x: x.restarting(x.adam(0.1), 3),
+        lambda: n.restarted(lambda: f.then(f.adam(), down), 3),
+        in_optax=False,
+    ),
+    Row("reduce_variance", lambda x: x.reduce_variance(), lambda: n.mars(), in_optax=False),
+    Row(
+        "reduce_variance-exact",
+        lambda x: with_halves(exact_variance, "previous_grads"),
+        lambda: n.mars(0.5, 0.9, 2.0, lambda g: g / 2),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "add_cautious_decay",
+        lambda x: x.add_cautious_decay(0.1),
+        lambda: n.cautious_decay(0.1),
+        in_optax=False,
+    ),
+    Row(
+        "add_corrected_decay",
+        lambda x: x.add_corrected_decay(0.1, schedule(x), 0.5),
+        lambda: n.changing_decay(lambda t: 0.1 * at(t) / 0.5),
+        in_optax=False,
+    ),
+    Row("shrink_params", lambda x: x.shrink_params(0.1), lambda: f.decay(-0.1), in_optax=False),
+    Row("clip_spikes", lambda x: x.clip_spikes(0.9), lambda: n.ada_clip(0.9), in_optax=False),
+    Row("scale_to_usual_norm", lambda x: x.scale_to_usual_norm(), lambda: n.ada_norm(), in_optax=False),
+    Row(
+        "scale_by_spam",
+        lambda x: x.scale_by_spam(threshold=2.0, period=5, warmup=3, patience=2),
+        lambda: n.spam(threshold=2.0, period=5, warmup=3, patience=2),
+        in_optax=False,
+        removes=INFINITIES,
+    ),
+]
+
+MODERN_RECIPES = [
+    Row(
+        "mars",
+        lambda x: x.mars(0.1, weight_decay=0.1),
+        lambda: f.then(n.mars(), f.adam(0.95, 0.99), f.decay(0.1), down),
+        in_optax=False,
+    ),
+    Row("grams", lambda x: x.grams(0.1), lambda: f.then(n.grams(f.adam(eps=1e-6)), down), in_optax=False),
+    Row(
+        "adamp",
+        lambda x: x.adamp(0.1, delta=2.0, weight_decay=0.1),
+        lambda: f.then(n.adamp(f.adam(), 2.0, 0.1), down),
+        in_optax=False,
+    ),
+    Row("sgdp", lambda x: x.sgdp(0.1), lambda: f.then(n.adamp(f.momentum(0.9)), down), in_optax=False),
+    Row("spam", lambda x: x.spam(0.1), lambda: f.then(n.spam(), down), in_optax=False),
+    Row(
+        "stable_spam",
+        lambda x: x.stable_spam(0.1, period=4),
+        lambda: f.then(n.ada_clip(), n.ada_norm(), n.restarted(f.adam, 4), down),
+        in_optax=False,
+    ),
+]
+
 
 CONTRIB = [
     Row(
@@ -775,7 +865,7 @@ TORCH = [
     torch_row("adafactor", supports_complex=False),
 ]
 
-ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *CONTRIB, *TORCH]
+ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *MODERN_STAGES, *MODERN_RECIPES, *CONTRIB, *TORCH]
 
 
 def variations(rows: list[Row]) -> set[str]:

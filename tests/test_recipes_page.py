@@ -21,7 +21,8 @@ from recipes_tasks import TASKS
 from recipes_training import train
 
 ROOT = Path(__file__).parents[1]
-NO_OPTIMIZERS = {"add_decayed_weights", "freeze", "selective_transform"}
+NO_OPTIMIZERS = {"add_decayed_weights", "freeze", "selective_transform", "reduce_variance", "shrink_params"}
+NO_OPTIMIZERS |= {"add_cautious_decay", "add_corrected_decay"}
 """Recipes that change updates, and do not train on their own."""
 
 NAMES = [recipe.name for recipe in recipes()]

@@ -6,10 +6,21 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays.errors import check_alike, is_none
-from gradtx.arrays.numerics import abs_sq, at_least_float32, debias, decay_towards, real_like, sqrt
+from gradtx.arrays.numerics import (
+    abs_sq,
+    at_least_float32,
+    bounding_factor,
+    debias,
+    decay_towards,
+    norm,
+    real_like,
+    sqrt,
+)
 from gradtx.arrays.per_tensor import PerTensor
 from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import treewise
 from gradtx.values.domains import Decay, NonNegative, Number
 
@@ -109,3 +120,61 @@ def scale_by_optimistic_gradient(alpha: Number = 1.0, beta: Number = 1.0):
 @PerTensor
 def _lean(grad: Array, previous: Array, alpha: Scalar, beta: Scalar) -> Array:
     return alpha * grad + beta * (grad - previous)
+
+
+class ReduceVarianceState(NamedTuple):
+    """previous_grad: a tree like the params, the last gradient."""
+
+    previous_grad: Params
+
+
+def _corrected(grad: Array, previous: Array, gamma: Scalar, b1: Scalar, max_norm: Scalar) -> Array:
+    c = grad + gamma * b1 / (1 - b1) * (grad - previous)
+    return c * bounding_factor(norm(c), max_norm)
+
+
+@leafwise(state=ReduceVarianceState, name="reduce_variance")
+def _reduce_variance(gamma: Number, b1: Decay, max_norm: NonNegative):
+    def init(param):
+        return dict(previous_grad=jnp.zeros_like(param))
+
+    def update(grad, previous_grad):
+        return _corrected(grad, previous_grad, gamma, b1, max_norm), dict(previous_grad=grad)
+
+    return init, update
+
+
+@leafwise(name="reduce_variance_exactly")
+def _reduce_variance_exactly(gamma: Number, b1: Decay, max_norm: NonNegative):
+    def update(grad, previous_grads):
+        return _corrected(grad, previous_grads, gamma, b1, max_norm)
+
+    return update
+
+
+@recipe
+def reduce_variance(
+    gamma: Number = 0.025, b1: Decay = 0.95, max_norm: NonNegative = 1.0, *, exact: bool = False
+) -> GradientTransformation:
+    """Correct each gradient by what it has changed by, before an optimizer sees it, as MARS does.
+
+    cₜ = gₜ + gamma·b1/(1 − b1)·(gₜ − gₜ₋₁), with g₀ = 0; the update is cₜ·min(1, max_norm / ‖cₜ‖), tensor by
+    tensor. It is made for an optimizer whose momentum decays by b1. `exact`, gₜ₋₁ is the gradient of the
+    present batch at the params of the step before, which is a second gradient at each step.
+
+    Args:
+        gamma: strength of the correction.
+        b1: decay of the optimizer's momentum, in [0, 1).
+        max_norm: the largest norm of a tensor's gradient, at least 0.
+        exact: whether to ask for gₜ₋₁: ``tx.update(grads, state, params, previous_grads=...)``, a tree like
+            the params. Then nothing is kept. Default: no, gₜ₋₁ is that of the batch before.
+
+    Example:
+        >>> import gradtx
+        >>> mars_lion = gradtx.chain(gradtx.reduce_variance(b1=0.9), gradtx.lion(1e-4))
+
+    Source: Yuan et al., MARS: unleashing the power of variance reduction for training large models,
+    arXiv:2411.10438, with the beginning of its published code.
+    """
+    make = _reduce_variance_exactly if exact else _reduce_variance
+    return make(gamma, b1, max_norm)

@@ -1,0 +1,76 @@
+"""SPAM, Stable-SPAM: Adam for gradients with spikes."""
+
+from gradtx.arrays.types import Selector
+from gradtx.core.chain import chain
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
+from gradtx.transforms.adaptive import scale_by_adam
+from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.transforms.spikes import clip_spikes, scale_by_spam, scale_to_usual_norm
+from gradtx.values.domains import AtLeastOne, Decay, NonNegative, Number, Positive
+from gradtx.wrappers.restarting import restarting
+
+
+@recipe
+def spam(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-6,
+    threshold: Positive = 5000.0,
+    period: AtLeastOne = 500,
+    warmup: NonNegative = 150,
+    weight_decay: Number = 0.0,
+    mask: Selector | None = None,
+) -> GradientTransformation:
+    """SPAM: AdamW with spikes clipped, and moments that are forgotten from time to time.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps, threshold, period, warmup: as in `scale_by_spam`.
+        weight_decay: strength of the decay.
+        mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Source: Huang et al., SPAM, arXiv:2501.06842.
+    """
+    return chain(
+        scale_by_spam(b1, b2, eps, threshold, period, warmup),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@recipe
+def stable_spam(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    gamma1: Decay = 0.7,
+    gamma2: Decay = 0.9,
+    theta: Decay = 0.999,
+    period: AtLeastOne = 1000,
+    weight_decay: Number = 0.0,
+    mask: Selector | None = None,
+) -> GradientTransformation:
+    """Stable-SPAM: AdamW on gradients without spikes and of steady norms, begun anew from time to time.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps: as in `scale_by_adam`.
+        gamma1, gamma2: the decays of `scale_to_usual_norm`.
+        theta: the decay of `clip_spikes`.
+        period: as in `restarting`.
+        weight_decay: strength of the decay.
+        mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Source: Huang et al., Stable-SPAM, arXiv:2502.17055.
+    """
+    return chain(
+        clip_spikes(theta),
+        scale_to_usual_norm(gamma1, gamma2, eps),
+        restarting(scale_by_adam(b1, b2, eps), period),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
