@@ -57,6 +57,7 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "scale_by_factored_rms": {"decay_rate_fn": "None stands for the same function"},
     "contrib.adopt": {"clip_value_fn": "None stands for the same function"},
     "contrib.scale_by_adopt": {"clip_value_fn": "None stands for the same function"},
+    "contrib.prodigy": {"bias_correction": "also: without, as the authors' package has it by default"},
     "contrib.differentially_private_aggregate": {
         "key": "required: with a known key, the noise can be taken away",
         "seed": NO_SEED,

@@ -58,7 +58,13 @@ def need(arguments: dict[str, Any] | None = None, **fields: Any) -> Need:
 
 NEEDS = {
     "adafactor": need(note="rate relative to each tensor's size; small matrices are not factored"),
+    "adahessian": need(
+        note="told an estimate of the Hessian's diagonal at every step; its time is without it"
+    ),
+    "adam_mini": need(note="one block for each tensor here; the blocks of its authors have 4.0"),
+    "amos": need(falls=False, note="the rate stays, steps fade by themselves; no scales given"),
     "fromage": need(note="no weight decay needed: norms hardly change"),
+    "ftrl": need(falls=False, note="rate stays: it falls as Adagrad's by itself"),
     "lamb": need(note="for batches of thousands"),
     "lars": need(note="for batches of thousands; rate × 0.001 is the step relative to a tensor"),
     "lbfgs": need(
@@ -98,6 +104,7 @@ NEEDS = {
     "contrib.muon": need(note="AdamW for what is no matrix"),
     "contrib.prodigy": need(swept=False, note="no rate to choose"),
     "contrib.schedule_free_adamw": need(falls=False, note="rate stays; evaluated at the average"),
+    "contrib.schedule_free_radam": need(falls=False, note="rate stays; evaluated at the average"),
     "contrib.schedule_free_sgd": need(falls=False, note="rate stays; evaluated at the average"),
     "contrib.simplified_ademamix": need(unit=1e-2, note="adds up gradients: rates are a hundredth of Adam's"),
     "contrib.sophia": need(note="estimates the Hessian's diagonal every 10 steps"),
@@ -176,6 +183,11 @@ def with_rate(
 ) -> GradientTransformation:
     """What a factory makes of a learning rate."""
     return factory(**{argument: rate}, **others)
+
+
+def is_told_the_hessian(tx: GradientTransformation) -> bool:
+    """Whether it asks for the diagonal of the Hessian."""
+    return "hessian" in tx.plan.needs
 
 
 def is_per_example(tx: GradientTransformation) -> bool:

@@ -45,6 +45,7 @@ def steps_of(recipe: Recipe, params: Any, grads: Any) -> Sample:
     def step(params: Any, state: Any, grads: Any) -> Any:
         # The model costs nothing here: the loss is a number, its gradients are those that are there.
         extra = dict(value=1.0, grad_fn=lambda *_: grads, obj_fn=lambda p: gradtx.global_norm(p) ** 2)
+        extra["hessian"] = grads
         given = jax.tree.map(lambda g: g[None], grads) if is_per_example(tx) else grads
         updates, state = tx.update(given, state, params, **extra)
         return gradtx.apply_updates(params, updates), state

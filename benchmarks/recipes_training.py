@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from recipes_cases import Recipe, is_per_example
+from recipes_cases import Recipe, is_per_example, is_told_the_hessian
 from recipes_tasks import Data, Samples, Task
 
 import gradtx
@@ -61,6 +61,8 @@ def train(task: Task, recipe: Recipe, steps: int, rate: jax.Array, seed: jax.Arr
         value, grads = jax.value_and_grad(loss)(params)
         extra = dict(value=value, grad=grads, value_fn=loss, obj_fn=loss)
         extra["grad_fn"] = lambda params, _: jax.grad(loss)(params)
+        if is_told_the_hessian(tx):
+            extra["hessian"] = gradtx.hutchinson_diagonal(loss, params, jax.random.fold_in(key, 1))
         updates = per_example(task, params, batch) if is_per_example(tx) else grads
         updates, state = tx.update(updates, state, params, **extra)
         return (gradtx.apply_updates(params, updates), state), None

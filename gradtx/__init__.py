@@ -92,7 +92,8 @@ from gradtx.core.treewise import treewise as treewise
 from gradtx.drivers.minimize import MinimizeResult as MinimizeResult
 from gradtx.drivers.minimize import minimize as minimize
 
-# linear algebra: norms, eigenvalues, roots of matrices, least squares
+# linear algebra: norms, eigenvalues, roots of matrices, least squares, diagonals
+from gradtx.linear_algebra import hutchinson_diagonal as hutchinson_diagonal
 from gradtx.linear_algebra import matrix_inverse_pth_root as matrix_inverse_pth_root
 from gradtx.linear_algebra import nnls as nnls
 from gradtx.linear_algebra import power_iteration as power_iteration
@@ -136,6 +137,9 @@ from gradtx.optimizers.adamax import adamax as adamax
 from gradtx.optimizers.adamax import adamaxw as adamaxw
 from gradtx.optimizers.adaptive import adadelta as adadelta
 from gradtx.optimizers.adaptive import adagrad as adagrad
+from gradtx.optimizers.adaptive import adahessian as adahessian
+from gradtx.optimizers.adaptive import amos as amos
+from gradtx.optimizers.adaptive import laprop as laprop
 from gradtx.optimizers.adaptive import rmsprop as rmsprop
 from gradtx.optimizers.corrected import adamp as adamp
 from gradtx.optimizers.corrected import grams as grams
@@ -148,6 +152,8 @@ from gradtx.optimizers.large_batch import novograd as novograd
 from gradtx.optimizers.lbfgs import lbfgs as lbfgs
 from gradtx.optimizers.lion import lion as lion
 from gradtx.optimizers.low_memory import adafactor as adafactor
+from gradtx.optimizers.low_memory import adam_mini as adam_mini
+from gradtx.optimizers.low_memory import came as came
 from gradtx.optimizers.low_memory import sm3 as sm3
 from gradtx.optimizers.nesterov import adan as adan
 from gradtx.optimizers.optimistic import optimistic_adam as optimistic_adam
@@ -159,7 +165,9 @@ from gradtx.optimizers.sgd import noisy_sgd as noisy_sgd
 from gradtx.optimizers.sgd import sgd as sgd
 from gradtx.optimizers.sgd import sign_sgd as sign_sgd
 from gradtx.optimizers.sgd import signum as signum
+from gradtx.optimizers.sgd import tiger as tiger
 from gradtx.optimizers.spikes import spam as spam
+from gradtx.optimizers.spikes import stable_adamw as stable_adamw
 from gradtx.optimizers.spikes import stable_spam as stable_spam
 from gradtx.optimizers.variance import adabelief as adabelief
 from gradtx.optimizers.variance import radam as radam
@@ -213,6 +221,7 @@ from gradtx.transforms.adaptive import scale_by_adadelta as scale_by_adadelta
 from gradtx.transforms.adaptive import scale_by_adam as scale_by_adam
 from gradtx.transforms.adaptive import scale_by_adamax as scale_by_adamax
 from gradtx.transforms.adaptive import scale_by_amsgrad as scale_by_amsgrad
+from gradtx.transforms.adaptive import scale_by_laprop as scale_by_laprop
 from gradtx.transforms.adaptive import scale_by_rms as scale_by_rms
 from gradtx.transforms.adaptive import scale_by_rss as scale_by_rss
 from gradtx.transforms.adaptive import scale_by_stddev as scale_by_stddev
@@ -223,6 +232,10 @@ from gradtx.transforms.backtracking import (
 from gradtx.transforms.backtracking import (
     scale_by_backtracking_linesearch as scale_by_backtracking_linesearch,
 )
+from gradtx.transforms.blocks import ScaleByAdamMiniState as ScaleByAdamMiniState
+from gradtx.transforms.blocks import ScaleByAmosState as ScaleByAmosState
+from gradtx.transforms.blocks import scale_by_adam_mini as scale_by_adam_mini
+from gradtx.transforms.blocks import scale_by_amos as scale_by_amos
 from gradtx.transforms.cleaning import ZeroNansState as ZeroNansState
 from gradtx.transforms.cleaning import centralize as centralize
 from gradtx.transforms.cleaning import zero_nans as zero_nans
@@ -231,6 +244,7 @@ from gradtx.transforms.clipping import clip as clip
 from gradtx.transforms.clipping import clip_by_block_rms as clip_by_block_rms
 from gradtx.transforms.clipping import clip_by_global_norm as clip_by_global_norm
 from gradtx.transforms.constraints import keep_params_nonnegative as keep_params_nonnegative
+from gradtx.transforms.curvature import scale_by_adahessian as scale_by_adahessian
 from gradtx.transforms.decay import WeightDecaySchedule as WeightDecaySchedule
 from gradtx.transforms.decay import add_cautious_decay as add_cautious_decay
 from gradtx.transforms.decay import add_corrected_decay as add_corrected_decay
@@ -243,7 +257,9 @@ from gradtx.transforms.differences import reduce_variance as reduce_variance
 from gradtx.transforms.differences import scale_by_adan as scale_by_adan
 from gradtx.transforms.differences import scale_by_optimistic_gradient as scale_by_optimistic_gradient
 from gradtx.transforms.factored import FactoredState as FactoredState
+from gradtx.transforms.factored import ScaleByCameState as ScaleByCameState
 from gradtx.transforms.factored import ScaleBySM3State as ScaleBySM3State
+from gradtx.transforms.factored import scale_by_came as scale_by_came
 from gradtx.transforms.factored import scale_by_factored_rms as scale_by_factored_rms
 from gradtx.transforms.factored import scale_by_sm3 as scale_by_sm3
 from gradtx.transforms.freezing import freeze as freeze
@@ -271,6 +287,8 @@ from gradtx.transforms.noise import add_noise as add_noise
 from gradtx.transforms.per_example import per_example_global_norm_clip as per_example_global_norm_clip
 from gradtx.transforms.per_example import per_example_layer_norm_clip as per_example_layer_norm_clip
 from gradtx.transforms.polyak import scale_by_polyak as scale_by_polyak
+from gradtx.transforms.proximal import FtrlState as FtrlState
+from gradtx.transforms.proximal import ftrl as ftrl
 from gradtx.transforms.quasi_newton import ScaleByLBFGSState as ScaleByLBFGSState
 from gradtx.transforms.quasi_newton import scale_by_lbfgs as scale_by_lbfgs
 from gradtx.transforms.rectified import scale_by_radam as scale_by_radam
@@ -297,6 +315,7 @@ from gradtx.transforms.spikes import ClipSpikesState as ClipSpikesState
 from gradtx.transforms.spikes import ScaleToUsualNormState as ScaleToUsualNormState
 from gradtx.transforms.spikes import clip_spikes as clip_spikes
 from gradtx.transforms.spikes import scale_by_spam as scale_by_spam
+from gradtx.transforms.spikes import scale_by_stable_adam as scale_by_stable_adam
 from gradtx.transforms.spikes import scale_to_usual_norm as scale_to_usual_norm
 from gradtx.transforms.variance import ScaleByBeliefState as ScaleByBeliefState
 from gradtx.transforms.variance import scale_by_belief as scale_by_belief

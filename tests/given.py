@@ -136,6 +136,16 @@ def heads(path: str, leaf: Any) -> Any:
     return gradtx.contrib.GaLoreDimensionNumbers(0, (1, 2)) if np.ndim(leaf) == 3 else None
 
 
+def column_blocks(path: str, leaf: Any) -> str | None:
+    """Blocks: one for each half of the columns of a matrix if it has halves; a vector is one."""
+    return f"1 {2 - leaf.shape[1] % 2}" if np.ndim(leaf) == 2 else None
+
+
+def rooted_adahessian() -> gradtx.GradientTransformation:
+    """The recipe, with another power."""
+    return gradtx.adahessian(0.1, hessian_power=0.5)
+
+
 def by_axes(path: str, leaf: Any) -> bool:
     """A mask: what has two axes."""
     return np.ndim(leaf) == 2

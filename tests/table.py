@@ -12,6 +12,7 @@ from tests.given import (
     at,
     by_axes,
     by_rank,
+    column_blocks,
     exact_variance,
     halves,
     heads,
@@ -19,6 +20,7 @@ from tests.given import (
     one_axis_more,
     one_example,
     opaque_sam,
+    rooted_adahessian,
     schedule,
     sophia,
     told,
@@ -565,6 +567,36 @@ MODERN_STAGES = [
         in_optax=False,
         removes=INFINITIES,
     ),
+    Row("scale_by_laprop", lambda x: x.scale_by_laprop(), lambda: n.laprop(), in_optax=False),
+    Row(
+        "scale_by_stable_adam",
+        lambda x: x.scale_by_stable_adam(weight_decay=0.1),
+        lambda: n.stable_adamw(weight_decay=0.1),
+        in_optax=False,
+    ),
+    Row("scale_by_came", lambda x: x.scale_by_came(), lambda: n.came(), in_optax=False),
+    Row(
+        "scale_by_adam_mini",
+        lambda x: x.scale_by_adam_mini(blocks=column_blocks),
+        lambda: n.adam_mini(2),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "scale_by_amos",
+        lambda x: x.scale_by_amos(0.1, 0.5, column_blocks, beta=0.9),
+        lambda: n.amos(0.1, 0.5, 2, beta=0.9),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "scale_by_adahessian",
+        lambda x: with_halves(gradtx.scale_by_adahessian, "hessian"),
+        lambda: n.adahessian(lambda g: g / 2),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row("ftrl", lambda x: x.ftrl(0.1, 1.0, 0.5, 0.1), lambda: n.ftrl(0.1, 1.0, 0.5, 0.1), in_optax=False),
 ]
 
 MODERN_RECIPES = [
@@ -588,6 +620,36 @@ MODERN_RECIPES = [
         lambda x: x.stable_spam(0.1, period=4),
         lambda: f.then(n.ada_clip(), n.ada_norm(), n.restarted(f.adam, 4), down),
         in_optax=False,
+    ),
+    Row("laprop", lambda x: x.laprop(0.1), lambda: f.then(n.laprop(), down), in_optax=False),
+    Row(
+        "stable_adamw",
+        lambda x: x.stable_adamw(0.1),
+        lambda: f.then(n.stable_adamw(weight_decay=0.01), down),
+        in_optax=False,
+    ),
+    Row("came", lambda x: x.came(0.1), lambda: f.then(n.came(), down), in_optax=False),
+    Row("adam_mini", lambda x: x.adam_mini(0.1), lambda: f.then(n.adam_mini(1), down), in_optax=False),
+    Row(
+        "tiger",
+        lambda x: x.tiger(0.1),
+        lambda: f.then(f.average(0.965, False), f.sign(), f.decay(0.01), down),
+        in_optax=False,
+    ),
+    Row(
+        "amos",
+        lambda x: x.amos(0.1, momentum=0.9, clip_value=1.0),
+        lambda: f.then(f.clip_value(1.0), n.amos(0.1, 1.0, 1), f.average(0.9, False)),
+        in_optax=False,
+        supports_complex=False,
+        removes=INFINITIES,
+    ),
+    Row(
+        "adahessian",
+        lambda x: with_halves(rooted_adahessian, "hessian"),
+        lambda: f.then(n.adahessian(lambda g: g / 2, k=0.5), down),
+        in_optax=False,
+        is_data=False,
     ),
 ]
 
@@ -665,6 +727,15 @@ CONTRIB = [
         lambda x: x.contrib.schedule_free_adamw(0.5, warmup_steps=4, weight_decay=0.01),
     ),
     Row(
+        "contrib.schedule_free_radam",
+        lambda x: x.contrib.schedule_free_radam(0.1, b2=0.9, weight_decay=0.01),
+        lambda: f.schedule_free(
+            n.decayed_rms(0.9, 0.01, lambda t: 0.1 * n.rectified(0.9, t)),
+            lambda t: 0.1 * n.rectified(0.9, t + 1),
+        ),
+        in_optax=False,
+    ),
+    Row(
         "contrib.dog",
         lambda x: x.contrib.dog(weight_decay=0.01),
         lambda: f.then(f.decay(0.01), f.dog(), f.times(-1.0)),
@@ -674,6 +745,12 @@ CONTRIB = [
     Row("contrib.dowg", lambda x: x.contrib.dowg(), lambda: f.then(f.dowg(1e-4), f.times(-1.0))),
     Row("contrib.scale_by_dowg", lambda x: x.contrib.scale_by_dowg(0.1), lambda: f.dowg(0.1), in_optax=False),
     Row("contrib.prodigy", lambda x: x.contrib.prodigy(estim_lr0=0.01), lambda: f.prodigy(d0=0.01)),
+    Row(
+        "contrib.prodigy-plain",
+        lambda x: x.contrib.prodigy(estim_lr0=0.01, bias_correction=False),
+        lambda: f.prodigy(d0=0.01, corrected=False),
+        in_optax=False,
+    ),
     Row(
         "contrib.prodigy-safe",
         lambda x: x.contrib.prodigy(schedule(x), beta3=0.9, weight_decay=0.1, safeguard_warmup=True),

@@ -19,6 +19,8 @@ PROMISES = {
         gradtx.adafactor(0.1, momentum=0.9, dtype_momentum="bfloat16"),
         2 + 4 * 2 / SIDE,
     ),
+    "came": (gradtx.came(0.1), 4 + 4 * 4 / SIDE),
+    "adam-mini": (gradtx.adam_mini(0.1, blocks={"w": "1 *"}), 4 + 4 / SIDE),
     "sm3": (gradtx.sm3(0.1), 4 + 4 * 2 / SIDE),
     "novograd": (gradtx.novograd(0.1), 4),
     "galore of rank 64": (gradtx.contrib.galore(0.1, 64), 4 * 3 * 64 / SIDE),

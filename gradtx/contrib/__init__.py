@@ -7,6 +7,7 @@ from gradtx.contrib.averaging import ScheduleFreeState as ScheduleFreeState
 from gradtx.contrib.averaging import schedule_free as schedule_free
 from gradtx.contrib.averaging import schedule_free_adamw as schedule_free_adamw
 from gradtx.contrib.averaging import schedule_free_eval_params as schedule_free_eval_params
+from gradtx.contrib.averaging import schedule_free_radam as schedule_free_radam
 from gradtx.contrib.averaging import schedule_free_sgd as schedule_free_sgd
 from gradtx.contrib.betting import COCOBState as COCOBState
 from gradtx.contrib.betting import cocob as cocob

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import cast, quotient, safe_increment
+from gradtx.arrays.numerics import as_array, cast, quotient, safe_increment
 from gradtx.arrays.trees import advanced, mapped, scalar_dtype, widened
 from gradtx.arrays.types import Array, Params, State
 from gradtx.core.chain import chain
@@ -17,9 +17,21 @@ from gradtx.optimizers.sgd import sgd
 from gradtx.schedules.warmup import warmup_constant_schedule
 from gradtx.transforms.adaptive import scale_by_rms
 from gradtx.transforms.decay import add_decayed_weights
+from gradtx.transforms.rectified import rectification
 from gradtx.transforms.scaling import scale_by_learning_rate
 from gradtx.tree.states import get_all_with_path
-from gradtx.values.domains import Decay, DType, Interval, NonNegative, Number, ScalarOrSchedule
+from gradtx.values.domains import (
+    Decay,
+    DType,
+    Interval,
+    NonNegative,
+    Number,
+    Scalar,
+    ScalarOrSchedule,
+    Schedule,
+    Static,
+)
+from gradtx.values.schedule import schedule
 
 Share = Annotated[ScalarOrSchedule, Interval("(0, 1]")]
 
@@ -192,3 +204,53 @@ def schedule_free_adamw(
         scale_by_learning_rate(learning_rate),
     )
     return schedule_free(optimizer, learning_rate, b1, weight_lr_power, state_dtype)
+
+
+@schedule
+def rectified_rate(learning_rate: NonNegative, b2: Decay, ahead: Static[int] = 0) -> Schedule:
+    """The rate times what RAdam's root is off by at the step count + ahead, and 0 before that is known.
+
+    Args:
+        learning_rate: the rate.
+        b2: decay of the second moment, in [0, 1).
+        ahead: 1 for a count of the updates so far.
+    """
+
+    def rate(count: Any) -> Scalar:
+        step = as_array(count).astype(float) + ahead
+        known, r = rectification(b2, step, 4.0)
+        return jnp.where(known, learning_rate * r, 0)
+
+    return rate
+
+
+@recipe
+def schedule_free_radam(
+    learning_rate: NonNegative = 0.0025,
+    b1: Share = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    weight_decay: Number = 0.0,
+    weight_lr_power: Number = 2.0,
+    state_dtype: DType = None,
+) -> GradientTransformation:
+    """RAdam without its first moment, schedule-free: it needs no warm-up.
+
+    The learning rate is multiplied by r of `scale_by_radam`, and 0 for the first updates, until the second
+    moment has averaged four gradients: with b2 = 0.999 it is five updates before the params move.
+
+    Args:
+        learning_rate: the step size, a number.
+        b1, weight_lr_power, state_dtype: as in `schedule_free`.
+        b2: decay of the second moment, in [0, 1).
+        eps: added to the root, at least 0.
+        weight_decay: strength of the decay, which is multiplied by the learning rate.
+
+    Source: Defazio et al., The road less scheduled, arXiv:2405.15682; Liu et al., arXiv:1908.03265.
+    """
+    optimizer = chain(
+        scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),
+        add_decayed_weights(weight_decay),
+        scale_by_learning_rate(rectified_rate(learning_rate, b2, 1)),
+    )
+    return schedule_free(optimizer, rectified_rate(learning_rate, b2), b1, weight_lr_power, state_dtype)

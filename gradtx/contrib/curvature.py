@@ -16,6 +16,7 @@ from gradtx.core.chain import chain
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
 from gradtx.core.treewise import treewise
+from gradtx.linear_algebra.hutchinson import hutchinson_diagonal
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.noise import as_key
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -55,15 +56,8 @@ def hutchinson_estimator_diag_hessian(random_seed: Array | int = 0):
 
     def update(updates, state, params, *, obj_fn):
         key, sample_key = jax.random.split(state.key)
-        leaves, treedef = jax.tree.flatten(params)
-        if not leaves:
-            return updates, HutchinsonState(key)
-        keys = jax.random.split(sample_key, len(leaves))
-        signs = treedef.unflatten(
-            [jax.random.rademacher(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-        )
-        _, product = jax.jvp(jax.grad(obj_fn), (params,), (signs,))
-        return mapped(lambda _, r, h: r * h, updates, signs, product), HutchinsonState(key)
+        estimate = hutchinson_diagonal(obj_fn, params, sample_key)
+        return mapped(lambda _, h: h, updates, estimate), HutchinsonState(key)
 
     return init, update
 

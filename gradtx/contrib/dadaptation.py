@@ -56,6 +56,8 @@ def prodigy(
     estim_lr_coef: Positive = 1.0,
     weight_decay: Number = 0.0,
     safeguard_warmup: bool = False,
+    *,
+    bias_correction: bool = True,
 ):
     """Prodigy: AdamW that finds its learning rate, faster than D-Adaptation does.
 
@@ -73,6 +75,8 @@ def prodigy(
         estim_lr_coef: a factor of new estimates.
         weight_decay: strength of the decoupled weight decay.
         safeguard_warmup: whether to leave the learning rate out of s, for schedules that warm up.
+        bias_correction: whether γₜ has √(1 − b2ᵗ) / (1 − b1ᵗ) in it, as in Optax; without, γₜ is
+            dₜ·learning_rate, as in the authors' package unless one asks for it (`use_bias_correction`).
 
     Source: Mishchenko and Defazio, Prodigy, arXiv:2306.06101.
     """
@@ -94,7 +98,9 @@ def prodigy(
 
     def update(updates, state, params):
         d = state.estim_lr
-        rate = d * _corrected(learning_rate, betas, state.count, d.dtype)
+        rate = d * (
+            _corrected(learning_rate, betas, state.count, d.dtype) if bias_correction else learning_rate
+        )
         mu = advanced(lambda g, m: decay_towards(m, d * g, b1), updates, state.exp_avg)
         nu = advanced(lambda g, v: decay_towards(v, abs_sq(d * g), b2), updates, state.exp_avg_sq)
         weight = (d if safeguard_warmup else rate) * d / estim_lr0

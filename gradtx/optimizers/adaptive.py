@@ -1,14 +1,23 @@
-"""Adagrad, Adadelta and RMSProp."""
+"""Adagrad, Adadelta, RMSProp, LaProp, Amos and AdaHessian: steps divided by how large gradients have been."""
 
 from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.transforms.adaptive import scale_by_adadelta, scale_by_rms, scale_by_rss, scale_by_stddev
+from gradtx.transforms.adaptive import (
+    scale_by_adadelta,
+    scale_by_laprop,
+    scale_by_rms,
+    scale_by_rss,
+    scale_by_stddev,
+)
+from gradtx.transforms.blocks import scale_by_amos
+from gradtx.transforms.clipping import clip
+from gradtx.transforms.curvature import scale_by_adahessian
 from gradtx.transforms.decay import add_decayed_weights
-from gradtx.transforms.momentum import trace
+from gradtx.transforms.momentum import ema, trace
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
-from gradtx.values.domains import Decay, NonNegative, Number
+from gradtx.values.domains import Decay, NonNegative, Number, Positive
 
 
 @recipe
@@ -80,4 +89,89 @@ def rmsprop(
         scale_by(decay, eps, initial_scale, eps_in_sqrt, bias_correction),
         scale_by_learning_rate(learning_rate),
         identity() if momentum is None else trace(momentum, nesterov),
+    )
+
+
+@recipe
+def laprop(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-15,
+    weight_decay: Number = 0.0,
+    mask: Selector | None = None,
+) -> GradientTransformation:
+    """LaProp: momentum of gradients that are divided first, so that no choice of betas makes steps explode.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps: as in `scale_by_laprop`.
+        weight_decay: strength of the decay.
+        mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Source: Ziyin et al., LaProp: separating momentum and adaptivity in Adam, arXiv:2002.04839.
+    """
+    return chain(
+        scale_by_laprop(b1, b2, eps),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@recipe
+def amos(
+    learning_rate: NonNegative,
+    eta: Selector = 1.0,
+    blocks: Selector | None = None,
+    beta: Decay = 0.999,
+    zeta: NonNegative = 0.25,
+    momentum: Decay | None = None,
+    clip_value: NonNegative | None = None,
+) -> GradientTransformation:
+    """Amos: steps and weight decay that fade by themselves, towards a scale that is known of each param.
+
+    Args:
+        learning_rate, eta, blocks, beta, zeta: as in `scale_by_amos`.
+        momentum: decay of an average of the updates. Default: none, and no state for it.
+        clip_value: the largest magnitude of a gradient. Default: no bound.
+
+    Source: Tian and Parikh, Amos: an Adam-style optimizer with adaptive weight decay towards model-oriented
+    scale, arXiv:2210.11693.
+    """
+    stages = [scale_by_amos(learning_rate, eta, blocks, beta, zeta)]
+    if clip_value is not None:
+        stages.insert(0, clip(clip_value))
+    if momentum is not None:
+        stages.append(ema(momentum, debias=False))
+    return chain(*stages)
+
+
+@recipe
+def adahessian(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-4,
+    hessian_power: Positive = 1.0,
+    weight_decay: Number = 0.0,
+    mask: Selector | None = None,
+    *,
+    spatial_average: bool = True,
+) -> GradientTransformation:
+    """AdaHessian: Adam that divides by the Hessian's diagonal, which it is told.
+
+    ``tx.update(grads, state, params, hessian=hutchinson_diagonal(loss, params, key))``.
+
+    Args:
+        learning_rate: the step size; the authors take 0.15 where Adam has 1e-3.
+        b1, b2, eps, hessian_power, spatial_average: as in `scale_by_adahessian`.
+        weight_decay: strength of the decay.
+        mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Source: Yao et al., AdaHessian: an adaptive second order optimizer for machine learning, arXiv:2006.00719.
+    """
+    return chain(
+        scale_by_adahessian(b1, b2, eps, hessian_power, spatial_average),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
     )

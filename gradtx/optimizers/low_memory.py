@@ -1,12 +1,13 @@
-"""Adafactor and SM3: adaptive steps whose second moments take less memory than the params."""
+"""Adafactor, CAME, SM3 and Adam-mini: adaptive steps with less memory for second moments than params."""
 
 from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
+from gradtx.transforms.blocks import scale_by_adam_mini
 from gradtx.transforms.clipping import clip_by_block_rms
 from gradtx.transforms.decay import add_decayed_weights
-from gradtx.transforms.factored import scale_by_factored_rms, scale_by_sm3
+from gradtx.transforms.factored import scale_by_came, scale_by_factored_rms, scale_by_sm3
 from gradtx.transforms.momentum import ema
 from gradtx.transforms.scaling import scale, scale_by_learning_rate, scale_by_param_block_rms
 from gradtx.values.domains import Decay, NonNegative, Number, Positive, Static
@@ -68,3 +69,69 @@ def sm3(learning_rate: Number, momentum: Decay = 0.9) -> GradientTransformation:
     Source: Anil et al., Memory-efficient adaptive optimization, arXiv:1901.11150.
     """
     return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def came(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    b3: Decay = 0.9999,
+    eps1: NonNegative = 1e-30,
+    eps2: NonNegative = 1e-16,
+    clipping_threshold: Positive = 1.0,
+    weight_decay: Number = 0.0,
+    mask: Selector | None = None,
+) -> GradientTransformation:
+    """CAME: Adafactor with momentum, whose steps are the shorter the less its directions agree.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, b3, eps1, eps2, clipping_threshold: as in `scale_by_came`.
+        weight_decay: strength of the decay.
+        mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Source: Luo et al., CAME: confidence-guided adaptive memory efficient optimization, arXiv:2307.02047.
+    """
+    return chain(
+        scale_by_came(b1, b2, b3, eps1, eps2, clipping_threshold),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )
+
+
+@recipe
+def adam_mini(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    eps: NonNegative = 1e-8,
+    blocks: Selector | None = None,
+    weight_decay: Number = 0.0,
+    mask: Selector | None = None,
+) -> GradientTransformation:
+    """Adam-mini: AdamW with one second moment for each block of a param, half the state of Adam.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps, blocks: as in `scale_by_adam_mini`.
+        weight_decay: strength of the decay.
+        mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Example:
+        >>> import gradtx, jax, jax.numpy as jnp
+        >>> heads = {r".*(query|key)/kernel": "1 4", r".*kernel": "1 *", r"embedding": "* 1"}
+        >>> tx = gradtx.adam_mini(1e-3, blocks=heads)
+        >>> layers = {name: {"kernel": jnp.ones((8, 8))} for name in ("query", "key", "value")}
+        >>> state = tx.init({"embedding": jnp.ones((32, 8)), **layers, "norm": jnp.ones(8)})
+        >>> found = jax.tree.map(jnp.shape, gradtx.tree.get(state, "nu"))
+        >>> found["query"], found["value"], found["embedding"], found["norm"]
+        ({'kernel': (1, 4)}, {'kernel': (1, 8)}, (32, 1), (1,))
+
+    Source: Zhang et al., Adam-mini: use fewer learning rates to gain more, arXiv:2406.16793.
+    """
+    return chain(
+        scale_by_adam_mini(b1, b2, eps, blocks),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

@@ -1,9 +1,10 @@
 """Gradient descent and its relatives."""
 
-from gradtx.arrays.types import Array
+from gradtx.arrays.types import Array, Selector
 from gradtx.core.chain import chain
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
+from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import ema, trace
 from gradtx.transforms.noise import add_noise
 from gradtx.transforms.scaling import identity, scale_by_learning_rate
@@ -76,3 +77,25 @@ def signum(
     """
     average = ema(beta, debias=False, accumulator_dtype=accumulator_dtype)
     return chain(average, scale_by_sign(), scale_by_learning_rate(learning_rate))
+
+
+@recipe
+def tiger(
+    learning_rate: Number, beta: Decay = 0.965, weight_decay: Number = 0.01, mask: Selector | None = None
+) -> GradientTransformation:
+    """Tiger: Lion with one decay for the direction and for what is remembered: Signum with weight decay.
+
+    Args:
+        learning_rate: the step size.
+        beta: decay of the average, in [0, 1).
+        weight_decay: strength of the decay.
+        mask: which params decay, as in `add_decayed_weights`. Default: all.
+
+    Source: Su, Tiger: a tight-fisted optimizer, 2023, github.com/bojone/tiger.
+    """
+    return chain(
+        ema(beta, debias=False),
+        scale_by_sign(),
+        add_decayed_weights(weight_decay, mask),
+        scale_by_learning_rate(learning_rate),
+    )

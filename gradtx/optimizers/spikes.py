@@ -1,4 +1,4 @@
-"""SPAM, Stable-SPAM: Adam for gradients with spikes."""
+"""StableAdamW, SPAM, Stable-SPAM: Adam for gradients with spikes."""
 
 from gradtx.arrays.types import Selector
 from gradtx.core.chain import chain
@@ -7,9 +7,29 @@ from gradtx.core.transformation import GradientTransformation
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
-from gradtx.transforms.spikes import clip_spikes, scale_by_spam, scale_to_usual_norm
+from gradtx.transforms.spikes import clip_spikes, scale_by_spam, scale_by_stable_adam, scale_to_usual_norm
 from gradtx.values.domains import AtLeastOne, Decay, NonNegative, Number, Positive
 from gradtx.wrappers.restarting import restarting
+
+
+@recipe
+def stable_adamw(
+    learning_rate: Number,
+    b1: Decay = 0.9,
+    b2: Decay = 0.99,
+    eps: NonNegative = 1e-8,
+    weight_decay: Number = 1e-2,
+) -> GradientTransformation:
+    """StableAdamW: AdamW whose steps are shorter where gradients are larger than it has learnt to expect.
+
+    Args:
+        learning_rate: the step size.
+        b1, b2, eps, weight_decay: as in `scale_by_stable_adam`.
+
+    Source: Wortsman et al., Stable and low-precision training for large-scale vision-language models,
+    arXiv:2304.13013.
+    """
+    return chain(scale_by_stable_adam(b1, b2, eps, weight_decay), scale_by_learning_rate(learning_rate))
 
 
 @recipe

@@ -140,6 +140,34 @@ def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8)
     return init, update
 
 
+@leafwise(state=ScaleByAdamState, elementwise=True)
+def scale_by_laprop(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-15):
+    """LaProp's direction: the mean of past gradients, each of which was divided by its own root mean square.
+
+    vₜ = b2·vₜ₋₁ + (1 − b2)·|gₜ|²,  mₜ = b1·mₜ₋₁ + (1 − b1)·gₜ / (√(vₜ / (1 − b2ᵗ)) + eps);
+    the update is mₜ / (1 − b1ᵗ). Adam divides the mean instead, and is unstable where b1² is above b2.
+
+    Args:
+        b1: decay of the mean, in [0, 1).
+        b2: decay of the mean square, in [0, 1).
+        eps: added to the root, at least 0.
+
+    Source: Ziyin et al., LaProp: separating momentum and adaptivity in Adam, arXiv:2002.04839; the learning
+    rate comes after the mean, as in the paper. Its published code has it inside, which is the same while the
+    rate stays.
+    """
+
+    def init(param):
+        return dict(mu=jnp.zeros_like(param), nu=real_like(param))
+
+    def update(grad, mu, nu, step):
+        nu = decay_towards(nu, abs_sq(grad), b2)
+        mu = decay_towards(mu, grad / (sqrt(debias(nu, b2, step)) + eps), b1)
+        return debias(mu, b1, step), dict(mu=mu, nu=nu)
+
+    return init, update
+
+
 class ScaleByAdaDeltaState(NamedTuple):
     """e_g, e_x: trees like the params, the mean squares of gradients and of updates."""
 

@@ -1,4 +1,4 @@
-"""Second moments in less memory than the tensor: means (Adafactor) or maxima (SM3) along its axes."""
+"""Second moments in less memory than the tensor: means (Adafactor, CAME) or maxima (SM3) along its axes."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -6,13 +6,13 @@ from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import abs_sq, between, decay_towards, extreme, real_dtype, real_like, sqrt
+from gradtx.arrays.numerics import abs_sq, between, decay_towards, extreme, real_dtype, real_like, rms, sqrt
 from gradtx.arrays.types import Array, Params, Scalar
 from gradtx.core.leafwise import leafwise
 from gradtx.schedules.arithmetic import since
 from gradtx.transforms.adaptive import divide_where_seen
 from gradtx.values.counting import number_at
-from gradtx.values.domains import Decay, Interval, NonNegative, Number, ScalarOrSchedule, Static
+from gradtx.values.domains import Decay, Interval, NonNegative, Number, Positive, ScalarOrSchedule, Static
 
 
 class FactoredState(NamedTuple):
@@ -92,6 +92,86 @@ def scale_by_factored_rms(
         # Roots before quotients: the square of a divisor of size epsilon would not be representable.
         root = sqrt(row) / sqrt(jnp.mean(row, second, keepdims=True)) * sqrt(col)
         return grad / root, dict(v_row=v_row, v_col=v_col, v=v)
+
+    return init, update
+
+
+class ScaleByCameState(NamedTuple):
+    """mu: a tree like the params, the mean of directions; v_row, v_col, res_row, res_col, v: trees like the
+    params, the mean squares of gradients over rows and over columns, those of what directions differ from
+    their mean by, and that of each number; those that a param does not need are one 0."""
+
+    mu: Params
+    v_row: Params
+    v_col: Params
+    res_row: Params
+    res_col: Params
+    v: Params
+
+
+@leafwise(state=ScaleByCameState)
+def scale_by_came(
+    b1: Decay = 0.9,
+    b2: Decay = 0.999,
+    b3: Decay = 0.9999,
+    eps1: NonNegative = 1e-30,
+    eps2: NonNegative = 1e-16,
+    clipping_threshold: Positive = 1.0,
+):
+    """CAME's direction: the mean of Adafactor's directions, the smaller the less these agree with it.
+
+    R and C are the means of |g|² + eps1 over the last axis and over the one before, decaying by b2;
+    u = g / √(R·C / mean R), scaled down to a root mean square of clipping_threshold; m = b1·m + (1 − b1)·u.
+    R' and C' are the means of |u − m|² + eps2, decaying by b3; the update is m / √(R'·C' / mean R'). A tensor
+    with fewer than two axes keeps the mean square V of each number: u = g / √V, and the update is m.
+
+    Args:
+        b1: decay of the mean of directions, in [0, 1).
+        b2: decay of the mean squares, in [0, 1).
+        b3: decay of those of the differences, in [0, 1).
+        eps1: added to the squares; keeps the divisor above 0.
+        eps2: added to the squared differences.
+        clipping_threshold: the largest root mean square of a direction, above 0.
+
+    Source: Luo et al., CAME: confidence-guided adaptive memory efficient optimization, arXiv:2307.02047.
+    """
+
+    def init(param):
+        none, mu = jnp.zeros(1, real_dtype(param)), jnp.zeros_like(param)
+        if param.ndim < 2 or not param.size:
+            nones = {name: jnp.copy(none) for name in ("v_row", "v_col", "res_row", "res_col")}
+            return dict(mu=mu, v=real_like(param), **nones)
+        # Sums, for their axes are sharded as those of the param.
+        lines = {
+            f"{of}_{line}": jnp.zeros_like(jnp.sum(param.real, axis))
+            for of in ("v", "res")
+            for line, axis in (("row", -1), ("col", -2))
+        }
+        return dict(mu=mu, v=none, **lines)
+
+    def root(row, col):
+        row, col = row[..., None], col[..., None, :]
+        return sqrt(row) / sqrt(jnp.mean(row, -2, keepdims=True)) * sqrt(col)
+
+    def lines(row, col, squares, decay):
+        means = jnp.mean(squares, -1), jnp.mean(squares, -2)
+        return [decay_towards(old, new, decay) for old, new in zip((row, col), means, strict=True)]
+
+    def update(grad, mu, v_row, v_col, res_row, res_col, v):
+        squares = abs_sq(grad) + eps1
+        factored = grad.ndim >= 2 and grad.size
+        if factored:
+            v_row, v_col = lines(v_row, v_col, squares, b2)
+        else:
+            v = decay_towards(v, squares, b2)
+        # Inverses first: a derivative multiplies by them before it does by a gradient, which may be 0.
+        direction = grad * (1 / (root(v_row, v_col) if factored else sqrt(v)))
+        direction = direction / jnp.maximum(1, rms(direction) / clipping_threshold)
+        mu = new = decay_towards(mu, direction, b1)
+        if factored:
+            res_row, res_col = lines(res_row, res_col, abs_sq(direction - mu) + eps2, b3)
+            new = mu * (1 / root(res_row, res_col))
+        return new, dict(mu=mu, v_row=v_row, v_col=v_col, res_row=res_row, res_col=res_col, v=v)
 
     return init, update
 

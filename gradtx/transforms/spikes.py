@@ -14,12 +14,13 @@ from gradtx.arrays.numerics import (
     quotient,
     real_dtype,
     real_like,
+    rms,
     sqrt,
 )
 from gradtx.arrays.types import Array, Params
 from gradtx.core.leafwise import leafwise
 from gradtx.transforms.adaptive import ScaleByAdamState
-from gradtx.values.domains import AtLeastOne, Decay, NonNegative, Positive
+from gradtx.values.domains import AtLeastOne, Decay, NonNegative, Number, Positive
 
 
 class ClipSpikesState(NamedTuple):
@@ -140,5 +141,40 @@ def scale_by_spam(
         rate = jnp.where((since < warmup) & (step >= period), rising, 1)
         corrected = debias(mu, b1, step) * sqrt(one_minus_power(b2, step.astype(nu.dtype)))
         return rate * corrected / (sqrt(nu) + eps), dict(mu=mu, nu=nu)
+
+    return init, update
+
+
+@leafwise(state=ScaleByAdamState)
+def scale_by_stable_adam(
+    b1: Decay = 0.9, b2: Decay = 0.99, eps: NonNegative = 1e-8, weight_decay: Number = 0.0
+):
+    """StableAdamW's direction: Adam's, shorter where gradients are larger than their mean square knows.
+
+    With m̂ₜ and v̂ₜ as in `scale_by_adam` and RMSₜ = √(mean(|gₜ|² / max(v̂ₜ, eps²))) over a tensor, the update
+    is (m̂ₜ / (√v̂ₜ + eps) + weight_decay·pₜ) / max(1, RMSₜ). `clip_by_block_rms` bounds any direction by the
+    root mean square of the direction itself.
+
+    Args:
+        b1: decay of the first moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+        eps: added to the root, at least 0.
+        weight_decay: strength of the decoupled decay, which is shortened too; other numbers for some of the
+            params by `groups`.
+
+    Source: Wortsman et al., Stable and low-precision training for large-scale vision-language models,
+    arXiv:2304.13013, algorithm 2.
+    """
+
+    def init(param):
+        return dict(mu=jnp.zeros_like(param), nu=real_like(param))
+
+    def update(grad, param, mu, nu, step):
+        mu = decay_towards(mu, grad, b1)
+        nu = decay_towards(nu, abs_sq(grad), b2)
+        root = sqrt(debias(nu, b2, step))
+        size = rms(quotient(grad, jnp.maximum(root, eps)))
+        direction = debias(mu, b1, step) / (root + eps) + weight_decay * param
+        return direction / jnp.maximum(1, size), dict(mu=mu, nu=nu)
 
     return init, update

@@ -622,7 +622,7 @@ def schedule_free(inner: Update, learning_rate: Callable[[int], float], b1=0.9, 
             x, z = p, p
         largest = max(largest, learning_rate(t))
         weights += largest**power
-        c = largest**power / weights
+        c = largest**power / weights if weights else 0.0
         t += 1
         z = z + inner(g, p)
         x = (1 - c) * x + c * z
@@ -662,8 +662,8 @@ def dowg(sq_dist: float, eps=1e-4) -> Update:
     return update
 
 
-def prodigy(b1=0.9, b2=0.999, eps=1e-8, d0=1e-6) -> Update:
-    """Mishchenko and Defazio 2023, algorithm 4, with the bias corrections of its reference code."""
+def prodigy(b1=0.9, b2=0.999, eps=1e-8, d0=1e-6, corrected=True) -> Update:
+    """Mishchenko and Defazio 2023, algorithm 4; with the bias corrections that its reference code offers."""
     x0: np.ndarray | None = None
     d, m, v, r, t = d0, 0.0, 0.0, 0.0, 0
     s = np.zeros(1)
@@ -673,7 +673,7 @@ def prodigy(b1=0.9, b2=0.999, eps=1e-8, d0=1e-6) -> Update:
         nonlocal x0, d, m, v, r, s, t
         x0 = p if x0 is None else x0
         t += 1
-        rate = d * np.sqrt(1 - b2**t) / (1 - b1**t)
+        rate = d * np.sqrt(1 - b2**t) / (1 - b1**t) if corrected else d
         m = b1 * m + (1 - b1) * d * g
         v = b2 * v + (1 - b2) * d**2 * g**2
         r = b3 * r + rate * d / d0 * np.sum(g * (x0 - p))

@@ -133,3 +133,147 @@ def spam(b1=0.9, b2=0.999, eps=1e-6, threshold=5000.0, period=500, warmup=150, p
         return rate * np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(v) + eps)
 
     return update
+
+
+def laprop(b1=0.9, b2=0.999, eps=1e-15) -> Update:
+    """Ziyin et al. 2020, algorithm 1: the direction."""
+    m = n = 0.0
+    t = 0
+
+    def update(g, p):
+        nonlocal m, n, t
+        t += 1
+        n = b2 * n + (1 - b2) * g**2
+        m = b1 * m + (1 - b1) * g / (np.sqrt(n / (1 - b2**t)) + eps)
+        return m / (1 - b1**t)
+
+    return update
+
+
+def stable_adamw(b1=0.9, b2=0.99, eps=1e-8, weight_decay=0.0) -> Update:
+    """Wortsman et al. 2023, algorithm 2: the update over the learning rate."""
+    v = u = 0.0
+    t = 0
+
+    def update(g, p):
+        nonlocal v, u, t
+        t += 1
+        beta1 = b1 * (1 - b1 ** (t - 1)) / (1 - b1**t)
+        beta2 = b2 * (1 - b2 ** (t - 1)) / (1 - b2**t)
+        v = beta1 * v + (1 - beta1) * g
+        u = beta2 * u + (1 - beta2) * g**2
+        size = np.sqrt(np.mean(g**2 / np.maximum(u, eps**2)))
+        return (v / (np.sqrt(u) + eps) + weight_decay * p) / max(1.0, size)
+
+    return update
+
+
+def came(b1=0.9, b2=0.999, b3=0.9999, eps1=1e-30, eps2=1e-16, d=1.0) -> Update:
+    """Luo et al. 2023, algorithm 2, for a matrix: the direction."""
+    r = c = m = R = C = 0.0
+
+    def update(g, p):
+        nonlocal r, c, m, R, C
+        r = b2 * r + (1 - b2) * (g**2 + eps1).mean(1)
+        c = b2 * c + (1 - b2) * (g**2 + eps1).mean(0)
+        u = g / np.sqrt(np.outer(r, c) / r.mean())
+        u = u / max(1.0, np.sqrt(np.mean(u**2)) / d)
+        m = b1 * m + (1 - b1) * u
+        U = (u - m) ** 2 + eps2
+        R = b3 * R + (1 - b3) * U.mean(1)
+        C = b3 * C + (1 - b3) * U.mean(0)
+        return m / np.sqrt(np.outer(R, C) / R.mean())
+
+    return update
+
+
+def mean_of_columns(x: np.ndarray, blocks: int) -> np.ndarray:
+    """The mean of so many blocks of columns each, in the matrix's shape."""
+    means = [np.full_like(part, part.mean()) for part in np.split(x, blocks, 1)]
+    return np.concatenate(means, 1)
+
+
+def adam_mini(blocks: int, b1=0.9, b2=0.999, eps=1e-8) -> Update:
+    """Zhang et al. 2024, algorithm 1, for a matrix in blocks of columns: the direction."""
+    m = v = 0.0
+    t = 0
+
+    def update(g, p):
+        nonlocal m, v, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * mean_of_columns(g**2, blocks)
+        return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps)
+
+    return update
+
+
+def amos(xi: float, eta: float, blocks: int, beta=0.999, c=0.25, eps=2.0**-125) -> Update:
+    """Tian and Parikh 2022, algorithm 1 with its published epsilon, for a matrix in blocks of columns."""
+    v = b = 0.0
+    t = 0
+
+    def update(g, p):
+        nonlocal v, b, t
+        t += 1
+        square = mean_of_columns(g**2, blocks)
+        v = beta * v + (1 - beta) * square
+        v_hat = np.maximum(v, eps) / (1 - beta**t)
+        gamma = xi**2 / np.sqrt(1 + c * np.sqrt(xi) * b) * square / v_hat
+        d = 1 / (1 + c * np.sqrt(xi * eta) * b)
+        b = b + gamma * (1 + b)
+        return -d * (xi * eta * g / np.sqrt(v_hat) + gamma / 2 * p)
+
+    return update
+
+
+def ftrl(alpha: float, beta=0.0, l1=0.0, l2=0.0) -> Update:
+    """McMahan et al. 2013, algorithm 1."""
+    z = n = 0.0
+
+    def update(g, p):
+        nonlocal z, n
+        sigma = (np.sqrt(n + g**2) - np.sqrt(n)) / alpha
+        z = z + g - sigma * p
+        n = n + g**2
+        w = -(z - np.sign(z) * l1) / ((beta + np.sqrt(n)) / alpha + l2)
+        return np.where(np.abs(z) <= l1, 0.0, w) - p
+
+    return update
+
+
+def adahessian(diagonal: Callable[[np.ndarray], np.ndarray], b1=0.9, b2=0.999, eps=1e-4, k=1.0) -> Update:
+    """Yao et al. 2020, algorithm 1, told the diagonal: the direction."""
+    m = v = 0.0
+    t = 0
+
+    def update(g, p):
+        nonlocal m, v, t
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        v = b2 * v + (1 - b2) * diagonal(g) ** 2
+        return m / (1 - b1**t) / ((np.sqrt(v / (1 - b2**t))) ** k + eps)
+
+    return update
+
+
+def rectified(b2: float, t: int) -> float:
+    """Liu et al. 2019: r at step t, and 0 where ρ is at most 4."""
+    rho_inf = 2 / (1 - b2) - 1
+    rho = rho_inf - 2 * t * b2**t / (1 - b2**t)
+    if rho <= 4:
+        return 0.0
+    return np.sqrt((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho))
+
+
+def decayed_rms(b2: float, weight_decay: float, rate: Callable[[int], float], eps=1e-8) -> Update:
+    """What schedule-free AdamW and RAdam step by: g over its debiased root mean square, and the decay."""
+    v, t = 0.0, 0
+
+    def update(g, p):
+        nonlocal v, t
+        t += 1
+        v = b2 * v + (1 - b2) * g**2
+        return -rate(t) * (g / (np.sqrt(v / (1 - b2**t)) + eps) + weight_decay * p)
+
+    return update
