@@ -84,6 +84,7 @@ NEEDS = {
     "contrib.acprop": need(
         dict(eps=1e-3), note="`eps=1e-3`; with 1e-16, its default, it diverges where gradients were always 0"
     ),
+    "contrib.apollo": need(dict(rank=8), note="rank 8, for large matrices"),
     "contrib.cocob": need(swept=False, falls=False, note="no rate to choose"),
     "contrib.dadapt_adamw": need(swept=False, note="no rate to choose"),
     "contrib.dog": need(
@@ -95,6 +96,9 @@ NEEDS = {
     "contrib.dpsgd": need(
         dict(l2_norm_clip=1.0, noise_multiplier=0.5, seed=0),
         note="gradients per example, clipped to norm 1, with noise: privacy has its price",
+    ),
+    "contrib.fira": need(
+        dict(rank=8), note="rank 8, for large matrices; one of the ten steps has the SVD of every 200th"
     ),
     "contrib.galore": need(
         dict(rank=8), note="rank 8, for large matrices; one of the ten steps has the SVD of every 200th"

@@ -146,6 +146,18 @@ def rooted_adahessian() -> gradtx.GradientTransformation:
     return gradtx.adahessian(0.1, hessian_power=0.5)
 
 
+def projection(seed: int, rank: int) -> Callable[[int, int], np.ndarray]:
+    """The projections that APOLLO draws for a tensor that is a tree of its own: its path is empty."""
+    own = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0), 0)
+    key = jax.random.key(jax.random.bits(own, (), jnp.uint32))
+
+    def drawn(epoch: int, side: int) -> np.ndarray:
+        normal = jax.random.normal(jax.random.fold_in(key, epoch), (side, rank), jnp.float64)
+        return np.asarray(normal) / np.sqrt(rank)
+
+    return drawn
+
+
 def by_axes(path: str, leaf: Any) -> bool:
     """A mask: what has two axes."""
     return np.ndim(leaf) == 2

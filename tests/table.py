@@ -20,6 +20,7 @@ from tests.given import (
     one_axis_more,
     one_example,
     opaque_sam,
+    projection,
     rooted_adahessian,
     schedule,
     sophia,
@@ -48,6 +49,7 @@ class Row:
         like_torch: whether its state has the dtype of half-precision params, as in PyTorch.
         removes: which of NaN, inf and -inf in a gradient it is there to remove, so that its updates do not
             show them.
+        draws: whether it draws random numbers, which are others where a param has another path or place.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Row:
     is_data: bool = True
     like_torch: bool = False
     removes: tuple[float, ...] = ()
+    draws: bool = False
 
     def __call__(self) -> gradtx.GradientTransformation:
         return self.make(gradtx)
@@ -88,7 +91,7 @@ PRIMITIVES = [
     Row("add_decayed_weights", lambda x: x.add_decayed_weights(0.1), lambda: f.decay(0.1)),
     Row("add_decayed_weights-scheduled", lambda x: x.add_decayed_weights(schedule(x))),
     Row("add_decayed_weights-masked", lambda x: x.add_decayed_weights(0.1, mask=True), lambda: f.decay(0.1)),
-    Row("add_noise", lambda x: x.add_noise(0.1, 0.55, 7)),
+    Row("add_noise", lambda x: x.add_noise(0.1, 0.55, 7), draws=True),
     Row("scale_by_adam", lambda x: x.scale_by_adam(), lambda: f.adam()),
     Row("scale_by_adam-nesterov", lambda x: x.scale_by_adam(nesterov=True), lambda: f.nadam()),
     Row("scale_by_adam-eps_root", lambda x: x.scale_by_adam(eps_root=1e-4), lambda: f.adam(eps_root=1e-4)),
@@ -406,7 +409,7 @@ RECIPES = [
         in_optax=False,
         is_data=False,
     ),
-    Row("noisy_sgd", lambda x: x.noisy_sgd(0.1, key=3)),
+    Row("noisy_sgd", lambda x: x.noisy_sgd(0.1, key=3), draws=True),
     Row("sign_sgd", lambda x: x.sign_sgd(0.1), lambda: f.then(f.sign(), down), removes=INFINITIES),
     Row("signum", lambda x: x.signum(0.1), lambda: f.then(f.average(0.9, False), f.sign(), down)),
     Row("adam", lambda x: x.adam(0.1), lambda: f.then(f.adam(), down)),
@@ -797,6 +800,7 @@ CONTRIB = [
         lambda x: one_example(gradtx.contrib.differentially_private_aggregate(1.0, 0.1, 7)),
         in_optax=False,
         is_data=False,
+        draws=True,
     ),
     Row(
         "contrib.dpsgd",
@@ -900,6 +904,37 @@ CONTRIB = [
         lambda x: x.contrib.scale_by_galore(2),
         lambda: f.galore(2, 200, 1.0, f.adam()),
         in_optax=False,  # Optax takes singular vectors in float32
+    ),
+    Row(
+        "contrib.scale_by_apollo",
+        lambda x: x.contrib.scale_by_apollo(2, update_proj_gap=3, seed=5),
+        lambda: n.apollo(projection(5, 2), 3),
+        in_optax=False,
+        draws=True,
+    ),
+    Row(
+        "contrib.apollo",
+        lambda x: x.contrib.apollo(0.1, 2, scale=2.0),
+        lambda: f.then(n.apollo(projection(0, 2), 200, scale=2.0), down),
+        in_optax=False,
+        draws=True,
+    ),
+    Row(
+        "contrib.apollo_mini",
+        lambda x: x.contrib.apollo_mini(0.1),
+        lambda: f.then(n.apollo(projection(0, 1), 200, scale=128.0, by_row=False), down),
+        in_optax=False,
+        draws=True,
+    ),
+    Row(
+        # The signs of singular vectors are free, and without momentum no update sees them.
+        "contrib.scale_by_fira",
+        lambda x: x.contrib.scale_by_fira(2, 0.0, update_proj_gap=3),
+        lambda: n.fira(2, 3, 0.0),
+        in_optax=False,
+    ),
+    Row(
+        "contrib.fira", lambda x: x.contrib.fira(0.1, 2), lambda: f.then(n.fira(2, 200), down), in_optax=False
     ),
     Row(
         # The signs of singular vectors are free, and RMSprop does not see them when its subspace changes.

@@ -23,6 +23,9 @@ PROMISES = {
     "adam-mini": (gradtx.adam_mini(0.1, blocks={"w": "1 *"}), 4 + 4 / SIDE),
     "sm3": (gradtx.sm3(0.1), 4 + 4 * 2 / SIDE),
     "novograd": (gradtx.novograd(0.1), 4),
+    "apollo of rank 32": (gradtx.contrib.apollo(0.1, 32), 4 * 2 * 32 / SIDE),
+    "apollo mini": (gradtx.contrib.apollo_mini(0.1), 4 * 2 / SIDE),
+    "fira of rank 32": (gradtx.contrib.fira(0.1, 32), 4 * 3 * 32 / SIDE),
     "galore of rank 64": (gradtx.contrib.galore(0.1, 64), 4 * 3 * 64 / SIDE),
 }
 

@@ -3,6 +3,10 @@
 __namespace__ = "contrib"
 
 
+from gradtx.contrib.apollo import ScaleByApolloState as ScaleByApolloState
+from gradtx.contrib.apollo import apollo as apollo
+from gradtx.contrib.apollo import apollo_mini as apollo_mini
+from gradtx.contrib.apollo import scale_by_apollo as scale_by_apollo
 from gradtx.contrib.averaging import ScheduleFreeState as ScheduleFreeState
 from gradtx.contrib.averaging import schedule_free as schedule_free
 from gradtx.contrib.averaging import schedule_free_adamw as schedule_free_adamw
@@ -37,6 +41,9 @@ from gradtx.contrib.distance import scale_by_dowg as scale_by_dowg
 from gradtx.contrib.dual_averaging import MadgradState as MadgradState
 from gradtx.contrib.dual_averaging import madgrad as madgrad
 from gradtx.contrib.dual_averaging import scale_by_madgrad as scale_by_madgrad
+from gradtx.contrib.fira import ScaleByFiraState as ScaleByFiraState
+from gradtx.contrib.fira import fira as fira
+from gradtx.contrib.fira import scale_by_fira as scale_by_fira
 from gradtx.contrib.galore import GaLoreDimensionNumbers as GaLoreDimensionNumbers
 from gradtx.contrib.galore import GaLoreState as GaLoreState
 from gradtx.contrib.galore import galore as galore

@@ -277,3 +277,63 @@ def decayed_rms(b2: float, weight_decay: float, rate: Callable[[int], float], ep
         return -rate(t) * (g / (np.sqrt(v / (1 - b2**t)) + eps) + weight_decay * p)
 
     return update
+
+
+def growth_limited(growth=1.01) -> Callable[[np.ndarray], np.ndarray]:
+    """Chen et al. 2024 (Fira), equation 8."""
+    last = 0.0
+
+    def limit(s):
+        nonlocal last
+        size = float(np.linalg.norm(s))
+        excess = max(size / (last + 1e-8), growth) / growth if last else 1.0
+        last = size / excess
+        return s / excess
+
+    return limit
+
+
+def apollo(
+    draw: Callable[[int, int], np.ndarray], gap: int, b1=0.9, b2=0.999, eps=1e-6, scale=1.0, by_row=True
+) -> Update:
+    """Zhu et al. 2024, algorithm 1, for a matrix with more rows than columns and these projections; with the
+    bias corrections of its published code."""
+    m = v = 0.0
+    t = 0
+    limit = growth_limited()
+
+    def update(g, p):
+        nonlocal m, v, t
+        r = g @ draw(t // gap, g.shape[1])
+        t += 1
+        m = b1 * m + (1 - b1) * r
+        v = b2 * v + (1 - b2) * r**2
+        n = m / (np.sqrt(v) + eps)
+        axis = 1 if by_row else None
+        size = np.linalg.norm(n, axis=axis) / (np.linalg.norm(r, axis=axis) + 1e-8)
+        s = limit(g * (size[:, None] if by_row else size))
+        return np.sqrt(scale) * np.sqrt(1 - b2**t) / (1 - b1**t) * s
+
+    return update
+
+
+def fira(rank: int, gap: int, b1=0.9, b2=0.999, eps=1e-6) -> Update:
+    """Chen et al. 2024, algorithm 1, for a matrix with more rows than columns; with the bias corrections of
+    its published code."""
+    m = v = 0.0
+    Q, t = None, 0
+    limit = growth_limited()
+
+    def update(g, p):
+        nonlocal m, v, Q, t
+        if t % gap == 0:
+            Q = np.linalg.svd(g)[2][:rank].T
+        t += 1
+        r = g @ Q
+        m = b1 * m + (1 - b1) * r
+        v = b2 * v + (1 - b2) * r**2
+        n = m / (np.sqrt(v) + eps)
+        size = np.linalg.norm(n, axis=1, keepdims=True) / (np.linalg.norm(r, axis=1, keepdims=True) + 1e-8)
+        return np.sqrt(1 - b2**t) / (1 - b1**t) * (n @ Q.T + limit(size * (g - r @ Q.T)))
+
+    return update
