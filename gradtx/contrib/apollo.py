@@ -18,9 +18,9 @@ from gradtx.values.domains import AtLeastOne, Count, Decay, NonNegative, Number
 
 
 class ScaleByApolloState(NamedTuple):
-    """count: int32 scalar, updates so far; seed: uint32 scalar; stream: a tree of uint32 scalars, the
-    seed of each param's projections; mu, nu: trees like the params, the moments of the projected gradients; norm: a tree
-    of scalars, how long the last update was."""
+    """count: int32 scalar, updates so far; seed: uint32 scalar; stream: a tree of uint32 scalars, the seeds
+    of each param's projections; mu, nu: trees like the params, the moments of the projected gradients; norm:
+    a tree of scalars, how long the last update was."""
 
     count: Array
     seed: Array
