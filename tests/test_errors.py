@@ -540,6 +540,32 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: gradtx.losses.make_fenchel_young_loss(3),
         "make_fenchel_young_loss: max_fun must be a function, got int: 3",
     ),
+    "period": (
+        lambda: gradtx.restarting(gradtx.adam(0.1), 0),
+        "restarting: period must lie in [1, inf], got 0",
+    ),
+    "blocks": (
+        lambda: gradtx.adam_mini(0.1, blocks={".*w": "2 4"}).init(PARAMS),
+        "scale_by_adam_mini: blocks at layer1/w: for each axis of (3, 4) there must be a word, how many "
+        "blocks there are along it: a whole number that divides its length, or *, as many as it is long; got",
+    ),
+    "blocks of nothing": (
+        lambda: gradtx.amos(0.1, blocks={".*kernel": "1 *"}).init(PARAMS),
+        "scale_by_amos: blocks: the pattern '.*kernel' matches none of the paths: layer1/b, layer1/w",
+    ),
+    "scale": (
+        lambda: gradtx.amos(0.1, eta={".*w": 0.0}).init(PARAMS),
+        "scale_by_amos: eta at layer1/w must be above 0, got 0.0",
+    ),
+    "hessian": (lambda: update(gradtx.adahessian(0.1)), "scale_by_adahessian needs hessian: call update("),
+    "samples": (
+        lambda: gradtx.hutchinson_diagonal(gradtx.global_norm, PARAMS, jax.random.key(0), 0),
+        "hutchinson_diagonal: samples must be at least 1, got 0",
+    ),
+    "channel": (
+        lambda: update(gradtx.tangential(gradtx.trace(0.9), channel_axis=2)),
+        "tangential: channel_axis 2 is no axis of a tensor of shape (3, 4)",
+    ),
     "perturbed integers": (
         lambda: gradtx.perturbations.make_perturbed_fun(jnp.sum)(jax.random.key(0), {"a": jnp.arange(3)}),
         "make_perturbed_fun: x must be floating, got int32 at ['a']",

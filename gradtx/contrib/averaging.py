@@ -211,7 +211,7 @@ def rectified_rate(learning_rate: NonNegative, b2: Decay, ahead: Static[int] = 0
     """The rate times what RAdam's root is off by at the step count + ahead, and 0 before that is known.
 
     Args:
-        learning_rate: the rate.
+        learning_rate: the rate, or a schedule of the updates so far.
         b2: decay of the second moment, in [0, 1).
         ahead: 1 for a count of the updates so far.
     """
@@ -219,7 +219,8 @@ def rectified_rate(learning_rate: NonNegative, b2: Decay, ahead: Static[int] = 0
     def rate(count: Any) -> Scalar:
         step = as_array(count).astype(float) + ahead
         known, r = rectification(b2, step, 4.0)
-        return jnp.where(known, learning_rate * r, 0)
+        given: Any = learning_rate(count + ahead - 1) if callable(learning_rate) else learning_rate
+        return jnp.where(known, given * r, 0)
 
     return rate
 
@@ -240,7 +241,7 @@ def schedule_free_radam(
     moment has averaged four gradients: with b2 = 0.999 it is five updates before the params move.
 
     Args:
-        learning_rate: the step size, a number.
+        learning_rate: the step size.
         b1, weight_lr_power, state_dtype: as in `schedule_free`.
         b2: decay of the second moment, in [0, 1).
         eps: added to the root, at least 0.

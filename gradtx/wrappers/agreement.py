@@ -22,7 +22,7 @@ def cautious(inner: GradientTransformation, *, uphill: bool = False, min_share: 
     scale_by_adam(), uphill=True), add_decayed_weights(0.1), scale_by_learning_rate(1e-3))`` is C-AdamW.
 
     Args:
-        inner: the optimizer.
+        inner: the optimizer. Other numbers for some of the params are its own matter: `groups` within.
         uphill: whether its updates go uphill, as those of a direction such as `scale_by_adam` do, which a
             later stage turns; then those are kept that have the gradient's sign. Default: no.
         min_share: lower bound of the divisor, above 0. The paper's first version divides by

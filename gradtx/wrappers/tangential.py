@@ -4,7 +4,7 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import abs_sq, extreme, sqrt
+from gradtx.arrays.numerics import extreme, sqrt
 from gradtx.arrays.trees import mapped, widened
 from gradtx.arrays.types import Array, Scalar
 from gradtx.core.transformation import GradientTransformation
@@ -41,6 +41,9 @@ def tangential(
         channel_axis: the axis of the outputs, each of which is a channel. Default: the last, as in Flax; in
             PyTorch it is 0.
 
+    Raises:
+        ValueError: at `update`, for a tensor of two axes or more that has no such axis.
+
     Source: Heo et al., AdamP: slowing down the slowdown for momentum optimizers on scale-invariant weights,
     arXiv:2006.08217.
     """
@@ -48,11 +51,21 @@ def tangential(
     def tangent(u: Array, grad: Array, param: Array) -> Array:
         if u.ndim < 2:
             return u + weight_decay * param
-        channel = tuple(axis for axis in range(u.ndim) if axis != channel_axis % u.ndim)
-        of_channels = _is_invariant(grad, param, delta, eps, channel)
-        of_all = (1 - of_channels) * _is_invariant(grad, param, delta, eps, None)
-        radial = of_channels * _radial(u, param, eps, channel) + of_all * _radial(u, param, eps, None)
-        return u - radial + (1 - (1 - wd_ratio) * (of_channels + of_all)) * weight_decay * param
+        if not -u.ndim <= channel_axis < u.ndim:
+            raise ValueError(
+                f"tangential: channel_axis {channel_axis} is no axis of a tensor of shape {u.shape}"
+            )
+        others = tuple(axis for axis in range(u.ndim) if axis != channel_axis % u.ndim)
+        products = [
+            jnp.sum((x.conj() * y).real, others, keepdims=True)
+            for x, y in ((grad, param), (grad, grad), (param, param), (param, u))
+        ]
+        by_channel, share = _invariance(*products, size=u.size, delta=delta, eps=eps)
+        sums = [jnp.sum(x) for x in products]
+        by_tensor, whole_share = _invariance(*sums, size=u.size, delta=delta, eps=eps)
+        by_tensor = (1 - by_channel) * by_tensor
+        decay = weight_decay * (1 - (1 - wd_ratio) * (by_channel + by_tensor))
+        return u + (decay - by_channel * share - by_tensor * whole_share) * param
 
     def update(updates, state, params, **extra):
         new, state = inner.update(updates, state, params, **extra)
@@ -61,23 +74,12 @@ def tangential(
     return inner.init, update
 
 
-Axes = tuple[int, ...] | None
-
-
-def _sum(x: Array, axes: Axes) -> Array:
-    return jnp.sum(x, axes, keepdims=True)
-
-
-def _is_invariant(grad: Array, param: Array, delta: Scalar, eps: Scalar, axes: Axes) -> Array:
-    """1 if the largest cosine of a gradient and its weights is small, else 0; NaN stays NaN."""
-    norms = [jnp.maximum(sqrt(_sum(abs_sq(x), axes)), eps) for x in (grad, param)]
-    cosines = jnp.abs(_sum(param.conj() * grad, axes)) / (norms[0] * norms[1])
+def _invariance(
+    gp: Array, gg: Array, pp: Array, pu: Array, *, size: int, delta: Scalar, eps: Scalar
+) -> tuple[Array, Array]:
+    """Of ⟨g, p⟩, ⟨g, g⟩, ⟨p, p⟩ and ⟨p, u⟩ of some parts of a tensor: 1 if the largest cosine is small and
+    else 0, where NaN stays NaN; and what to take off the update of each part, as a share of its weights."""
+    cosines = jnp.abs(gp) / (jnp.maximum(sqrt(gg), eps) * jnp.maximum(sqrt(pp), eps))
     largest = extreme(jnp.max, cosines, initial=0)
-    small = largest < delta * (cosines.size / max(grad.size, 1)) ** 0.5
-    return jnp.where(small, 1, 0 * largest)
-
-
-def _radial(u: Array, param: Array, eps: Scalar, axes: Axes) -> Array:
-    """What of an update lies along its weights."""
-    unit = param / (sqrt(_sum(abs_sq(param), axes)) + eps)
-    return _sum(unit.conj() * u, axes).real * unit
+    small = largest < delta * (gp.size / max(size, 1)) ** 0.5
+    return jnp.where(small, 1, 0 * largest), pu / (sqrt(pp) + eps) ** 2
