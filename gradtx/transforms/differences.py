@@ -144,7 +144,7 @@ def _reduce_variance(gamma: Number, b1: Decay, max_norm: NonNegative):
     return init, update
 
 
-@leafwise(name="reduce_variance_exactly")
+@leafwise(name="reduce_variance")
 def _reduce_variance_exactly(gamma: Number, b1: Decay, max_norm: NonNegative):
     def update(grad, previous_grads):
         return _corrected(grad, previous_grads, gamma, b1, max_norm)
