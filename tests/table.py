@@ -518,8 +518,8 @@ MODERN_STAGES = [
     ),
     Row(
         "cautious-uphill",
-        lambda x: x.cautious(x.scale_by_lion(), uphill=True, min_share=0.5),
-        lambda: n.cautious(f.lion(), least=0.5),
+        lambda x: x.cautious(x.scale_by_lion(), uphill=True, min_share=None),
+        lambda: n.cautious(f.lion(), least=None),
         in_optax=False,
     ),
     Row(

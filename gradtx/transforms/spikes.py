@@ -110,7 +110,7 @@ def scale_by_spam(
     Where |gₜ|² > threshold·vₜ₋₁ the gradient becomes sign(gₜ)·√(threshold·vₜ₋₁). At every update whose number
     is a multiple of the period both moments begin at 0 again, without a correction of that start; from then
     on nothing is clipped for as many updates as `patience` says, as at the very start, and with s updates
-    since then the direction is multiplied by 1 − 0.99·(1 + cos(π·(s + 1)/(warmup + 1)))/2 while s < warmup.
+    since then the direction is multiplied by 1 − 0.99·(1 + cos(π·s/(warmup + 1)))/2 while s < warmup.
     The direction is mₜ / (1 − b1ᵗ)·√(1 − b2ᵗ) / (√vₜ + eps).
 
     Args:
@@ -136,7 +136,7 @@ def scale_by_spam(
         grad = jnp.where(within, grad, jnp.sign(grad) * sqrt(threshold * nu))
         mu = decay_towards(mu, grad, b1)
         nu = decay_towards(nu, abs_sq(grad), b2)
-        share = (since + 1).astype(nu.dtype) / (warmup + 1)
+        share = since.astype(nu.dtype) / (warmup + 1)
         rising = 1 - 0.99 * (1 + jnp.cos(jnp.pi * share)) / 2
         rate = jnp.where((since < warmup) & (step >= period), rising, 1)
         corrected = debias(mu, b1, step) * sqrt(one_minus_power(b2, step.astype(nu.dtype)))

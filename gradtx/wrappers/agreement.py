@@ -11,7 +11,7 @@ from gradtx.wrappers.groups import whole_state
 
 
 @treewise(inner_states=whole_state)
-def cautious(inner: GradientTransformation, *, uphill: bool = False, min_share: Positive = 1e-3):
+def cautious(inner: GradientTransformation, *, uphill: bool = False, min_share: Positive | None = 1e-3):
     """Keep of an optimizer's update only the numbers that go down the present gradient.
 
     Where the update u has the sign of the gradient, it points uphill and becomes 0; what is left is divided
@@ -25,8 +25,8 @@ def cautious(inner: GradientTransformation, *, uphill: bool = False, min_share: 
         inner: the optimizer. Other numbers for some of the params are its own matter: `groups` within.
         uphill: whether its updates go uphill, as those of a direction such as `scale_by_adam` do, which a
             later stage turns; then those are kept that have the gradient's sign. Default: no.
-        min_share: lower bound of the divisor, above 0. The paper's first version divides by
-            share + 1/size instead; this is what its authors and timm run.
+        min_share: lower bound of the divisor, above 0, as in the authors' C-AdamW and in timm. With None the
+            divisor is share + 1/size, as in the paper's algorithm and the authors' C-Lion.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -44,7 +44,10 @@ def cautious(inner: GradientTransformation, *, uphill: bool = False, min_share: 
     def masked(u: Array, grad: Array) -> Array:
         # From signs, for a product of small numbers is 0; NaN stays NaN, and makes the share one.
         kept = jnp.maximum(direction * jnp.sign((jnp.sign(u).conj() * jnp.sign(grad)).real), 0)
-        return u * (kept / jnp.maximum(jnp.mean(kept), min_share))
+        share = jnp.mean(kept)
+        return u * (
+            kept / (share + 1 / max(u.size, 1) if min_share is None else jnp.maximum(share, min_share))
+        )
 
     def update(updates, state, params=None, **extra):
         new, state = inner.update(updates, state, params, **extra)

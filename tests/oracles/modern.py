@@ -7,13 +7,13 @@ import numpy as np
 from tests.oracles.formulas import Update
 
 
-def cautious(inner: Update, direction=1, least=1e-3) -> Update:
-    """Liang et al. 2024, algorithm 1, with the divisor of its published code."""
+def cautious(inner: Update, direction=1, least: float | None = 1e-3) -> Update:
+    """Liang et al. 2024, algorithm 1; with a bound, the divisor of its published AdamW."""
 
     def update(g, p):
         u = inner(g, p)
         mask = (direction * u * g > 0).astype(float)
-        return u * mask / max(mask.mean(), least)
+        return u * mask / ((mask.sum() + 1) / mask.size if least is None else max(mask.mean(), least))
 
     return update
 
@@ -129,7 +129,7 @@ def spam(b1=0.9, b2=0.999, eps=1e-6, threshold=5000.0, period=500, warmup=150, p
         v = b2 * v + (1 - b2) * g**2
         rate = 1.0
         if t >= period and s < warmup:
-            rate = 1 - 0.99 * (1 + np.cos(np.pi * (s + 1) / (warmup + 1))) / 2
+            rate = 1 - 0.99 * (1 + np.cos(np.pi * s / (warmup + 1))) / 2
         return rate * np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(v) + eps)
 
     return update
