@@ -66,7 +66,8 @@ def grams(
         weight_decay: strength of the decay.
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
-    Source: Cao et al., Grams: gradient descent with adaptive momentum scaling, arXiv:2412.17107.
+    Source: Cao et al., Grams: gradient descent with adaptive momentum scaling, arXiv:2412.17107. Its
+    published code adds eps to the root before that is corrected for its start at 0.
     """
     return chain(
         with_gradient_signs(scale_by_adam(b1, b2, eps), uphill=True),
@@ -118,7 +119,8 @@ def sgdp(
         eps, delta, weight_decay, wd_ratio, channel_axis: as in `tangential`. The authors' weight decay is
             divided by 1 − momentum, which is left to you.
 
-    Source: Heo et al., AdamP, arXiv:2006.08217.
+    Source: Heo et al., AdamP, arXiv:2006.08217. Without Nesterov's look-ahead, its published code also takes
+    the radial part out of the momentum that it keeps, which the paper does not.
     """
     direction = tangential(trace(momentum, nesterov), delta, weight_decay, wd_ratio, eps, channel_axis)
     return chain(direction, scale_by_learning_rate(learning_rate))

@@ -85,7 +85,8 @@ def stable_spam(
         weight_decay: strength of the decay.
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
-    Source: Huang et al., Stable-SPAM, arXiv:2502.17055.
+    Source: Huang et al., Stable-SPAM, arXiv:2502.17055. Its published code, when it begins anew, debiases
+    the averages of sizes as if they had begun anew too; here they are debiased by what they hold.
     """
     return chain(
         clip_spikes(theta),
