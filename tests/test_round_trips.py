@@ -145,6 +145,7 @@ VALUES: dict[str, Any] = {
     "format": gradtx.formats.companded(),
     "formats": {"trace": "bfloat16"},
     "freeze_mask": MASK,
+    "gradients": "local",
     "hessian_diagonal_fn": gradtx.contrib.hutchinson_estimator_diag_hessian(jax.random.key(3)),
     "init": given.sophia,
     "init_step": ("distance", 0.5),

@@ -54,7 +54,7 @@ def tall(x: Array, shape: tuple[int, ...], rank: int) -> Array:
     return x.T if projects(shape, rank) and shape[0] < shape[1] else x
 
 
-@leafwise(state=ScaleByApolloState)
+@leafwise(state=ScaleByApolloState, unsigned=("nu", "norm"))
 def scale_by_apollo(
     rank: Count = 256,
     b1: Decay = 0.9,

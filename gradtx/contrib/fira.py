@@ -31,7 +31,7 @@ class ScaleByFiraState(NamedTuple):
     norm: Params
 
 
-@leafwise(state=ScaleByFiraState, batch=True)
+@leafwise(state=ScaleByFiraState, batch=True, unsigned=("nu", "norm"))
 def scale_by_fira(
     rank: Count = 128,
     b1: Decay = 0.9,

@@ -140,7 +140,7 @@ def scale_by_adamax(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-8)
     return init, update
 
 
-@leafwise(state=ScaleByAdamState, elementwise=True)
+@leafwise(state=ScaleByAdamState, elementwise=True, unsigned=("nu",))
 def scale_by_laprop(b1: Decay = 0.9, b2: Decay = 0.999, eps: NonNegative = 1e-15):
     """LaProp's direction: the mean of past gradients, each of which was divided by its own root mean square.
 

@@ -109,7 +109,7 @@ class ScaleByCameState(NamedTuple):
     v: Params
 
 
-@leafwise(state=ScaleByCameState)
+@leafwise(state=ScaleByCameState, unsigned=("v_row", "v_col", "res_row", "res_col", "v"))
 def scale_by_came(
     b1: Decay = 0.9,
     b2: Decay = 0.999,

@@ -18,7 +18,7 @@ class FtrlState(NamedTuple):
     n: Params
 
 
-@leafwise(state=FtrlState, elementwise=True)
+@leafwise(state=FtrlState, elementwise=True, unsigned=("n",))
 def ftrl(learning_rate: Positive, beta: NonNegative = 0.0, l1: NonNegative = 0.0, l2: NonNegative = 0.0):
     """FTRL-Proximal: for sparse features, whose weights stay exactly 0 while little speaks for others.
 

@@ -30,7 +30,7 @@ class ClipSpikesState(NamedTuple):
     largest: Params
 
 
-@leafwise(state=ClipSpikesState)
+@leafwise(state=ClipSpikesState, unsigned=("largest",))
 def clip_spikes(decay: Decay = 0.999):
     """Bring the numbers of a gradient that are spikes down to the usual size of its largest.
 
@@ -68,7 +68,7 @@ class ScaleToUsualNormState(NamedTuple):
     nu: Params
 
 
-@leafwise(state=ScaleToUsualNormState)
+@leafwise(state=ScaleToUsualNormState, unsigned=("mu", "nu"))
 def scale_to_usual_norm(b1: Decay = 0.7, b2: Decay = 0.9, eps: NonNegative = 1e-8):
     """Give each tensor's gradient a norm that follows from the norms so far, and is about 1.
 
@@ -95,7 +95,7 @@ def scale_to_usual_norm(b1: Decay = 0.7, b2: Decay = 0.9, eps: NonNegative = 1e-
     return init, update
 
 
-@leafwise(state=ScaleByAdamState, elementwise=True)
+@leafwise(state=ScaleByAdamState, elementwise=True, unsigned=("nu",))
 def scale_by_spam(
     b1: Decay = 0.9,
     b2: Decay = 0.999,
@@ -145,7 +145,7 @@ def scale_by_spam(
     return init, update
 
 
-@leafwise(state=ScaleByAdamState)
+@leafwise(state=ScaleByAdamState, unsigned=("nu",))
 def scale_by_stable_adam(
     b1: Decay = 0.9, b2: Decay = 0.99, eps: NonNegative = 1e-8, weight_decay: Number = 0.0
 ):

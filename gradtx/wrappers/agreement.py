@@ -56,7 +56,7 @@ def cautious(inner: GradientTransformation, *, uphill: bool = False, min_share: 
     return inner.init, update
 
 
-@treewise(inner_states=whole_state)
+@treewise(inner_states=whole_state, on_shards=True)
 def with_gradient_signs(inner: GradientTransformation, *, uphill: bool = False):
     """Take from an optimizer's update its size only, and from the present gradient where it goes.
 

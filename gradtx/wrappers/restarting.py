@@ -20,7 +20,7 @@ class RestartingState(NamedTuple):
     inner_state: State
 
 
-@treewise(state=RestartingState)
+@treewise(state=RestartingState, on_shards=True)
 def restarting(inner: GradientTransformation, period: AtLeastOne):
     """Let an optimizer begin anew at every update whose number is a multiple of the period.
 
