@@ -303,3 +303,68 @@ def test_a_report_says_what_each_device_has_and_what_stays_whole() -> None:
 def test_bad_input_is_said(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(mesh_of(AxisType.Auto), {"w": jnp.ones((16, 12))})
+
+
+# --- matrix work shared out -------------------------------------------------------------------------
+
+MATRICES = {f"w{i}": (32, 32) for i in range(10)} | {f"v{i}": (16, 48) for i in range(8)} | {"b": (32,)}
+
+
+def muon_step(tx: Any) -> Any:
+    def step(params: Any, state: Any, grads: Any) -> Any:
+        updates, state = tx.update(grads, state, params)
+        return gradtx.apply_updates(params, updates), state
+
+    return step
+
+
+@pytest.mark.parametrize("axes", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def test_each_device_computes_its_share_of_the_matrices(axes: Any, x64: None) -> None:
+    mesh, tx = mesh_of(axes), gradtx.contrib.muon(0.02)
+    everywhere = NamedSharding(mesh, P())
+    params = jax.device_put(normal(MATRICES, 0), everywhere)
+    shared = sharding.shared_out(tx, "data")
+    with jax.set_mesh(mesh):
+        state = shared.init(params)
+        with gradtx.batching(gradtx.Stack()):
+            compiled = {
+                one: jax.jit(muon_step(one), out_shardings=everywhere).lower(params, state, params).compile()
+                for one in (shared, tx)
+            }
+        flops = {one: program.cost_analysis()["flops"] for one, program in compiled.items()}
+        found, _ = jax.block_until_ready(compiled[shared](params, state, params))
+        expected, _ = jax.block_until_ready(compiled[tx](params, state, params))
+    # Two of sixteen places for ten matrices, one of eight for eight; products are all but a little of it.
+    assert flops[shared] <= flops[tx] * (2 * 32 + 16 * 48 / 32) / (10 * 32 + 8 * 16 * 48 / 32) * 1.1
+    assert times(compiled[shared].as_text(), "all-gather") == 2
+    # Products of few matrices are rounded in another order than those of many.
+    assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_shares_in_shard_map_are_what_each_would_compute(x64: None) -> None:
+    mesh, tx = mesh_of(AxisType.Auto), gradtx.contrib.muon(0.02)
+    params = normal(MATRICES, 0)
+    state = tx.init(params)
+
+    def mapped(one: Any) -> Any:
+        step = jax.shard_map(muon_step(one), mesh=mesh, in_specs=(P(), P(), P()), out_specs=P())
+        return jax.jit(step).lower(params, state, params).compile()
+
+    shared = mapped(sharding.shared_out(tx, "data"))
+    found, expected = (jax.block_until_ready(run(params, state, params)) for run in (shared, mapped(tx)))
+    # The compiler fuses the two in different ways.
+    assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert times(shared.as_text(), "all-gather") == 2
+
+
+def test_shared_out_says_what_it_lacks() -> None:
+    params = normal(MATRICES, 0, jnp.float32)
+    shared = sharding.shared_out(gradtx.contrib.muon(0.02), "data")
+    with pytest.raises(ValueError, match="no mesh with an axis 'data' is set, the axes here are: none"):
+        shared.update(params, shared.init(params), params)
+    local = jax.shard_map(
+        lambda grads: shared.update(grads, shared.init(params), params)[0],
+        mesh=mesh_of(AxisType.Auto), in_specs=P("data"), out_specs=P("data"),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="gradients or params differ along 'data'.*jax.lax.pmean"):
+        local(jax.tree.map(lambda x: jnp.concatenate([x] * 8), params))

@@ -7,4 +7,5 @@ from gradtx.sharding.placing import of_state as of_state
 from gradtx.sharding.reporting import Placed as Placed
 from gradtx.sharding.reporting import Report as Report
 from gradtx.sharding.reporting import report as report
+from gradtx.sharding.sharing import shared_out as shared_out
 from gradtx.sharding.zero import zero as zero

@@ -1,0 +1,121 @@
+"""Matrix work shared out: each device of an axis computes some matrices, and hands over the results."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, PartitionSpec
+
+from gradtx.arrays.types import Array, PyTree
+from gradtx.arrays.varying import gathered, varying_axes
+from gradtx.core.batch import Batch, Given, batching
+from gradtx.core.transformation import GradientTransformation
+from gradtx.core.treewise import treewise
+from gradtx.wrappers.groups import whole_state
+
+
+@treewise(inner_states=whole_state, others="shown")
+def shared_out(inner: GradientTransformation, axis: str):
+    """Let each device of an axis compute a share of the matrices, where all of them would compute all.
+
+    For rules made of matrix products or decompositions, such as `contrib.muon`, of params that the devices of
+    the axis have whole. Matrices of one shape are put in a stack, filled up to a multiple of the axis; each
+    device computes its share, and one all-gather for each shape hands the results to all. The state lies as
+    the params do, and nothing else about the transformation changes.
+
+    It works under `jax.jit` within ``jax.set_mesh(mesh)``, on automatic and explicit axes, and in
+    `jax.shard_map`.
+
+    Args:
+        inner: the transformation; stages that do not work on stacks run as they are.
+        axis: the name of the axis.
+
+    Raises:
+        ValueError: at `update`, if no mesh with this axis is set; in `jax.shard_map`, of gradients or
+            params that differ along the axis.
+    """
+
+    def update(updates, state, params=None, **extra):
+        with batching(_shares(axis)):
+            return inner.update(updates, state, params, **extra)
+
+    return inner.init, update
+
+
+def _shares(axis: str) -> "Shares":
+    mesh = jax.sharding.get_abstract_mesh()
+    if axis not in mesh.shape:
+        there = ", ".join(map(repr, mesh.shape)) or "none"
+        raise ValueError(
+            f"sharding.shared_out: no mesh with an axis {axis!r} is set, the axes here are: {there}. Call "
+            f"within jax.set_mesh(mesh), or run in jax.shard_map over {axis!r}"
+        )
+    kind = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))[axis]
+    return Shares(mesh.shape[axis], axis, AxisType.Manual if axis in mesh.manual_axes else kind)
+
+
+@dataclass(frozen=True)
+class Shares(Batch):
+    """Stacks of which each device along an axis computes its share.
+
+    Args:
+        devices: how many there are along the axis.
+        axis: its name.
+        kind: whether it is automatic, explicit, or manual: in `shard_map`.
+    """
+
+    devices: int
+    axis: str
+    kind: AxisType
+
+    joins = True
+
+    def map(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
+        count = len(given)
+        # What fills a share up is computed and thrown away.
+        full = [*given, *[given[0]] * (-count % self.devices)]
+        stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *full)
+        share = self._in_shard_map if self.kind == AxisType.Manual else self._in_jit
+        results = share(function, stacked)
+        return [jax.tree.map(itemgetter(i), results) for i in range(count)]
+
+    def _in_jit(self, function: Callable[..., PyTree], stacked: tuple[PyTree, ...]) -> PyTree:
+        cut = jax.tree.map(lambda x: self._placed(x, PartitionSpec(self.axis)), stacked)
+        return handed_over(jax.vmap(function)(*cut), lambda x: self._placed(x, PartitionSpec()))
+
+    def _placed(self, x: Array, spec: PartitionSpec) -> Array:
+        place = jax.sharding.reshard if self.kind == AxisType.Explicit else jax.lax.with_sharding_constraint
+        return place(x, spec)
+
+    def _in_shard_map(self, function: Callable[..., PyTree], stacked: tuple[PyTree, ...]) -> PyTree:
+        if any(self.axis in varying_axes(x) for x in jax.tree.leaves(stacked)):
+            raise ValueError(
+                f"sharding.shared_out: gradients or params differ along {self.axis!r}, and each device is to "
+                "compute what all have; take the mean of the gradients first, by jax.lax.pmean"
+            )
+        share = len(jax.tree.leaves(stacked)[0]) // self.devices
+        start = jax.lax.axis_index(self.axis) * share
+        own = [
+            jax.tree.map(lambda x, i=i: jax.lax.dynamic_index_in_dim(x, start + i, keepdims=False), stacked)
+            for i in range(share)
+        ]
+        # One after the other, which on a CPU is quicker than a stack.
+        results = [function(*each) for each in own]
+        together = jax.tree.map(lambda *tensors: jnp.stack(tensors), *results)
+        return handed_over(together, lambda x: gathered(x, self.axis, 0))
+
+
+def handed_over(stacked: PyTree, collect: Callable[[Array], Array]) -> PyTree:
+    """Stacks after a collective, one for all that are of one shape and dtype."""
+    leaves, treedef = jax.tree.flatten(stacked)
+    alike: dict[Any, list[int]] = {}
+    for i, x in enumerate(leaves):
+        alike.setdefault((x.shape, x.dtype), []).append(i)
+    found: dict[int, Array] = {}
+    for members in alike.values():
+        together = collect(jnp.stack([leaves[i] for i in members], axis=1))
+        found |= {i: together[:, k] for k, i in enumerate(members)}
+    return treedef.unflatten([found[i] for i in range(len(leaves))])
