@@ -149,11 +149,21 @@ def by_numpy(flat: dict[str, Any]) -> dict[str, Any]:
     return dict(np.load(file))
 
 
-@pytest.mark.parametrize("there", KEPT)
-def test_a_state_loads_into_any_other_form(there: str) -> None:
+FEW = ("plain", "blocks of 32")
+"""The forms that `make test` converts."""
+
+
+@pytest.mark.parametrize(
+    ("there", "forms"),
+    [
+        *[pytest.param(name, FEW, id=name) for name in FEW],
+        *[pytest.param(name, KEPT, id=f"{name} to all", marks=pytest.mark.extra) for name in KEPT],
+    ],
+)
+def test_a_state_loads_into_any_other_form(there: str, forms: Any) -> None:
     tx, state = kept_in(there)
     flat = by_numpy(gradtx.state_dict(tx, state))
-    for here in KEPT:
+    for here in forms:
         other, _ = kept_in(here)
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), params_of(0))
         for target in (other.init(params_of(0)), other.init(shapes)):
@@ -265,7 +275,13 @@ def test_a_slot_in_a_foreign_container_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "kept", [FORMATS, KEPT["dynamic"], KEPT["by chance"]], ids=["32", "256", "by chance"]
+    "kept",
+    [
+        FORMATS,
+        pytest.param(KEPT["dynamic"], marks=pytest.mark.extra),
+        pytest.param(KEPT["by chance"], marks=pytest.mark.extra),
+    ],
+    ids=["32", "256", "by chance"],
 )
 @pytest.mark.parametrize(
     "spec", [("data", None), (None, "data"), (("data", "model"), None), ("model", "data")]
