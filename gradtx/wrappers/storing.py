@@ -60,7 +60,7 @@ class Storing(GradientTransformation):
         def keeper(slot: str, path: str, x: Any, param: Any) -> Callable[[jax.Array], PyTree] | None:
             key = next((key for key in (slot, slot.rpartition("/")[2]) if key in by_path), None)
             format = None if key is None else by_path[key](path)
-            if format is None or x.ndim == 0 or x.size < self.arguments["min_size"]:
+            if format is None or x.ndim == 0 or x.size < max(self.arguments["min_size"], 1):
                 return None
             if not jnp.issubdtype(x.dtype, jnp.floating):
                 raise TypeError(
