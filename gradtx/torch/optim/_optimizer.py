@@ -113,7 +113,7 @@ class Optimizer(HoldsParams):
                     f"{self.name}: groups: the params are a list of groups already; give one of the two"
                 )
             for group in params:
-                self.add_param_group(group)
+                self._add_group(group)
         else:
             self._add(params, {}, groups or {})
         if self.starts_at_once:
@@ -159,8 +159,19 @@ class Optimizer(HoldsParams):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Optimise more params: ``{"params": ..., "lr": 0.1}``; missing options take their defaults.
 
-        From then on `params` and gradients are lists with one tree per group.
+        From then on `params` and gradients are lists with one tree per group. After an error the optimizer
+        is as it was, and the call can be made again.
+
+        Raises:
+            ValueError: for a number outside of its domain, which PyTorch takes here and the constructor does
+                not; and for params that are in another group.
         """
+        if isinstance(param_group, Mapping):
+            own = {name: x for name, x in param_group.items() if name != "params"}
+            self.transformation(**self._given_options({**self.defaults, **own}))
+        self._add_group(param_group)
+
+    def _add_group(self, param_group: Mapping[str, Any]) -> None:
         if not isinstance(param_group, Mapping):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
         options = {name: x for name, x in param_group.items() if name != "params"}
