@@ -74,7 +74,7 @@ def _is_box(x: object) -> bool:
     return hasattr(type(x), "replace_boxed") or hasattr(type(x), "get_metadata")
 
 
-def leaf_paths(tree: PyTree, is_leaf: Callable[[Any], bool] = errors.is_none) -> list[str]:
+def leaf_paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = errors.is_none) -> list[str]:
     """The path of every leaf of a tree (None is a leaf); each is another.
 
     Where two would read alike, ``{"a/b": x}`` beside ``{"a": {"b": y}}``, they are written as JAX does:

@@ -56,6 +56,11 @@ def is_coded(x: object) -> bool:
     return isinstance(x, Coded)
 
 
+def whole_shape(leaf: Any) -> tuple[int, ...]:
+    """The shape of a leaf of a state, or of the tensor that a `Coded` keeps; also of shapes."""
+    return jax.eval_shape(lambda x: x.decode(), leaf).shape if is_coded(leaf) else leaf.shape
+
+
 class Layout:
     """How the slots of a leafwise rule are kept: made, read before the rule, and written after it.
 

@@ -187,6 +187,14 @@ def transformations_in(x: object) -> Iterator[GradientTransformation]:
             yield from transformations_in(child)
 
 
+def stages_in(x: object) -> Iterator[Stage]:
+    """The stages of the transformations in x, those within wrappers among them."""
+    for transformation in transformations_in(x):
+        for stage in transformation.stages:
+            yield stage
+            yield from stages_in(stage.arguments)
+
+
 @overload
 def treewise(body: Callable[P, Any], /) -> Callable[P, GradientTransformation]: ...
 @overload

@@ -8,9 +8,10 @@ from typing import Any, TypeAlias
 import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from gradtx.arrays.meshes import axes_of, devices_along
 from gradtx.arrays.select import joined_keys, leaf_paths
 from gradtx.arrays.types import Params, PyTree, State
-from gradtx.core.layout import is_coded
+from gradtx.core.layout import is_coded, whole_shape
 from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.state.state_dict import located, owner
 
@@ -139,9 +140,9 @@ def spread(
         parts: the shapes of what is kept of the tensor, if it is coded: no block is cut.
     """
     own = [*spec, *[None] * (len(shape) - len(spec))]
-    used = {name for cut in own for name in _axes_of(cut)}
+    used = {name for cut in own for name in axes_of(cut)}
     left = tuple(name for name in names if name not in used)
-    size = math.prod(mesh.shape[name] for name in left)
+    size = devices_along(mesh, left)
     free = [
         i
         for i, cut in enumerate(own)
@@ -179,15 +180,10 @@ def slots_of(
         yield f"{own[0].part}/{path}", path, node
 
 
-def whole_shape(node: Any) -> Shape:
-    """The shape of the tensor that a leaf of a state is, or is kept of."""
-    return jax.eval_shape(lambda x: x.decode(), node).shape if is_coded(node) else node.shape
-
-
 def _params_on(mesh: Mesh | AbstractMesh, params: Params) -> dict[str, tuple[Shape, PartitionSpec]]:
     """The shape and spec of each param, by path."""
     found = {}
-    for path, x in zip(leaf_paths(params, is_leaf=_nothing), jax.tree.leaves(params), strict=True):
+    for path, x in zip(leaf_paths(params, is_leaf=None), jax.tree.leaves(params), strict=True):
         sharding = getattr(x, "sharding", None)
         spec = PartitionSpec()
         if isinstance(sharding, NamedSharding):
@@ -223,12 +219,12 @@ def _check_divides(path: str, shape: Shape, spec: PartitionSpec, mesh: Any) -> N
     if len(spec) > len(shape):
         raise ValueError(f"sharding.of_state: overrides: {spec} has more dimensions than {path}, {shape}")
     for length, cut in zip(shape, spec, strict=False):
-        if unknown := [name for name in _axes_of(cut) if name not in mesh.shape]:
+        if unknown := [name for name in axes_of(cut) if name not in mesh.shape]:
             raise ValueError(
                 f"sharding.of_state: overrides: {spec} for {path}: the mesh has no axis {unknown[0]!r}; it "
                 f"has {', '.join(map(repr, mesh.shape))}"
             )
-        size = math.prod(mesh.shape[name] for name in _axes_of(cut))
+        size = devices_along(mesh, cut)
         if length % size:
             raise ValueError(
                 f"sharding.of_state: overrides: {spec} cuts {path}, {shape}, in {size} parts, and {length} "
@@ -240,18 +236,10 @@ def _of_part(part: Shape, whole: Shape, spec: PartitionSpec, mesh: Mesh | Abstra
     """The spec of what is kept of a tensor; whole, where its last dimension cannot be cut as the tensor's."""
     if len(part) != len(whole):
         return PartitionSpec()
-    sizes = (math.prod(mesh.shape[name] for name in _axes_of(cut)) for cut in spec)
+    sizes = (devices_along(mesh, cut) for cut in spec)
     return PartitionSpec(
         *(cut if length % size == 0 else None for cut, length, size in zip(spec, part, sizes, strict=False))
     )
-
-
-def _axes_of(cut: Any) -> tuple[str, ...]:
-    return () if cut is None else (cut,) if isinstance(cut, str) else tuple(cut)
-
-
-def _nothing(x: Any) -> bool:
-    return False
 
 
 def shape_of(x: Any) -> Any:

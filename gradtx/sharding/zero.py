@@ -1,7 +1,6 @@
 """State in shards inside of `jax.shard_map`: each device updates its share, with exact norms."""
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import jax
@@ -12,10 +11,11 @@ from gradtx.arrays.reduction import over_shards
 from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, Params, PyTree, State
 from gradtx.arrays.varying import gathered, in_shard_map, varying_axes
+from gradtx.core.layout import whole_shape
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.transformation import GradientTransformation, Stage
-from gradtx.core.treewise import Treewise, transformations_in, treewise
-from gradtx.sharding.placing import longest_dimension, slots_of, whole_shape
+from gradtx.core.treewise import Treewise, stages_in, treewise
+from gradtx.sharding.placing import longest_dimension, slots_of
 from gradtx.values.domains import Static
 from gradtx.wrappers.groups import whole_state
 
@@ -153,15 +153,6 @@ def zero(
 def cut_along(shape: tuple[int, ...], axis: str, min_size: int) -> int | None:
     """The dimension along which a tensor is cut; None if it is whole on every device."""
     return longest_dimension(shape, jax.lax.axis_size(axis)) if math.prod(shape) >= min_size else None
-
-
-def stages_in(x: object) -> Iterator[Stage]:
-    """The stages of the transformations in x, those within wrappers among them."""
-    for transformation in transformations_in(x):
-        for stage in transformation.stages:
-            yield stage
-            if not isinstance(stage, Leafwise):
-                yield from stages_in(dict(stage.arguments))
 
 
 def on_shards(stage: Stage) -> bool:

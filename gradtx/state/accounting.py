@@ -114,7 +114,7 @@ def bytes_of(tx: GradientTransformation, params: Params) -> Bytes:
     check_transformation("bytes_of", "tx", tx)
     shapes = jax.tree.map(_shape, params)
     leaves, state = jax.tree.leaves(shapes), tx.init(shapes)
-    sizes = dict(zip(leaf_paths(shapes, is_leaf=_nothing), map(_bytes, leaves), strict=True))
+    sizes = dict(zip(leaf_paths(shapes, is_leaf=None), map(_bytes, leaves), strict=True))
     entries: Counter[tuple[str, str]] = Counter()
     for leaf, x in zip(located(tx, state), jax.tree.leaves(state), strict=True):
         entries[leaf.part, owner(joined_keys(leaf.path), sizes)] += _bytes(x)
@@ -124,10 +124,6 @@ def bytes_of(tx: GradientTransformation, params: Params) -> Bytes:
 def _shape(x: Any) -> jax.ShapeDtypeStruct:
     x = x if hasattr(x, "dtype") else jnp.asarray(x)
     return jax.ShapeDtypeStruct(x.shape, x.dtype)
-
-
-def _nothing(x: Any) -> bool:
-    return False
 
 
 def _bytes(x: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.arrays.types import Scalar, State
-from gradtx.core.transformation import GradientTransformation, Labelled, ScheduledState, check_transformation
+from gradtx.core.transformation import GradientTransformation, Labelled, check_transformation
 from gradtx.state.state_dict import unique
 
 
@@ -71,8 +71,7 @@ def _numbers(
 ) -> Iterator[_Number]:
     """The numbers of primitives, named after these; what has a label is put apart."""
     for stage, part in zip(tx.stages, tx.unpack(state), strict=True):
-        counted = stage.form.wrapped and isinstance(part, ScheduledState)
-        plain = part.inner_state if counted else part
+        plain = stage.form.inner(part)
         labelled = stage.labelled(plain)
         apart += labelled
         inner = stage.inner_states(plain) if all(one.names is not None for one in labelled) else {}

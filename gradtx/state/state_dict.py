@@ -17,7 +17,7 @@ from jax.tree_util import keystr
 
 from gradtx.arrays.select import joined_keys, key_paths, told_apart
 from gradtx.arrays.types import Array, State
-from gradtx.core.transformation import GradientTransformation, ScheduledState
+from gradtx.core.transformation import GradientTransformation
 from gradtx.state import forms
 from gradtx.state.entries import Entry
 
@@ -164,8 +164,7 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
     """Every leaf of the state."""
     for stage, whole in zip(tx.stages, tx.unpack(state), strict=True):
         # A schedule on a number moves nobody's names: the count comes first, the rest as ever.
-        counted = stage.form.wrapped and isinstance(whole, ScheduledState)
-        part = whole.inner_state if counted else whole
+        counted, part = stage.form.wrapped, stage.form.inner(whole)
         inner = stage.inner_states(part)
         fields = ("",) if "" in inner else getattr(part, "_fields", None) or ("",)
         own = [whole.count] if counted else [_field(part, field) for field in fields if field not in inner]

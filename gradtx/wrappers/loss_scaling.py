@@ -1,6 +1,6 @@
 """Dynamic loss scaling: a loss times a factor that keeps its gradients within float16."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from gradtx.arrays.per_tensor import PerTensor
 from gradtx.arrays.trees import all_finite, or_zero, select_tree
 from gradtx.arrays.types import Array, State
 from gradtx.core.transformation import GradientTransformation
-from gradtx.core.treewise import Treewise, transformations_in, treewise
+from gradtx.core.treewise import Treewise, stages_in, treewise
 from gradtx.tree.states import get_all_with_path
 from gradtx.values.domains import Fraction, Interval, Scalar, ScalarOrSchedule
 
@@ -185,16 +185,8 @@ def scale_loss(loss: ArrayLike, state: State) -> Array:
 
 def refuse_loss_scaling(name: str, inner: GradientTransformation) -> None:
     """Raise if a transformation scales a loss, wherever in it: for a wrapper that may not be around that."""
-    if _scales_loss(inner):
+    if any(isinstance(stage, LossScaling) for stage in stages_in(inner)):
         raise ValueError(
             f"{name} may not be around dynamic_loss_scale, which lowers its scale when it sees a gradient "
             "that is not finite; wrap the other way round, with dynamic_loss_scale(...) outermost and once"
         )
-
-
-def _scales_loss(x: Any) -> bool:
-    return any(
-        isinstance(stage, LossScaling) or _scales_loss(stage.arguments)
-        for tx in transformations_in(x)
-        for stage in tx.stages
-    )

@@ -1,6 +1,5 @@
 """Storing: a transformation with some of its slots in fewer bytes."""
 
-import math
 import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,13 +12,14 @@ import numpy as np
 from jax.core import Tracer
 from jax.sharding import NamedSharding
 
+from gradtx.arrays.meshes import devices_along
 from gradtx.arrays.select import is_function, leaf_paths, select
 from gradtx.arrays.types import PyTree, State
 from gradtx.core.keeping import kept_by
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.placement import Beginning
 from gradtx.core.transformation import GradientTransformation, Stage
-from gradtx.core.treewise import transformations_in
+from gradtx.core.treewise import stages_in
 from gradtx.formats.floating import float8, floating
 from gradtx.formats.format import Format
 from gradtx.formats.noise import WEYL, mixed
@@ -110,21 +110,18 @@ def shards_of_last_axis(x: Any) -> int:
     sharding = getattr(jax.typeof(x) if isinstance(x, Tracer) else x, "sharding", None)
     if not isinstance(sharding, NamedSharding) or len(sharding.spec) < x.ndim:
         return 1
-    names = sharding.spec[x.ndim - 1] or ()
-    return math.prod(sharding.mesh.shape[name] for name in ((names,) if isinstance(names, str) else names))
+    return devices_along(sharding.mesh, sharding.spec[x.ndim - 1])
 
 
 def slots_of(x: Any) -> dict[str, bool]:
     """The slots of the leafwise stages in a transformation, within wrappers too, ``scale_by_adam/mu``; and
     whether their numbers are at least 0."""
-    found: dict[str, bool] = {}
-    for transformation in transformations_in(x):
-        for stage in transformation.stages:
-            if isinstance(stage, Leafwise):
-                found |= {f"{stage.name}/{slot}": slot in stage.unsigned for slot in stage.form.slots}
-            else:
-                found |= slots_of(dict(stage.arguments))
-    return found
+    return {
+        f"{stage.name}/{slot}": slot in stage.unsigned
+        for stage in stages_in(x)
+        if isinstance(stage, Leafwise)
+        for slot in stage.form.slots
+    }
 
 
 def by_paths(slot: str, formats: FormatFor, params: PyTree) -> Callable[[str], Format | None]:
