@@ -62,6 +62,17 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "key": "required: with a known key, the noise can be taken away",
         "seed": NO_SEED,
     },
+    "contrib.muon": {
+        "ns_beyond": "also: how lists of coefficients go on",
+        "ns_dtype": "also: the dtype of the products",
+        "method": "also: exact factors",
+        "scale": "also: other factors for the shape",
+    },
+    "contrib.scale_by_muon": {
+        "ns_beyond": "also: how lists of coefficients go on",
+        "ns_dtype": "also: the dtype of the products",
+        "method": "also: exact factors",
+    },
     "microbatching.micro_grad": {"transform_fn": UNNAMED, "metrics_fn": UNNAMED},
     "contrib.hutchinson_estimator_diag_hessian": {"random_seed": "None is seed 0 in Optax too"},
 }

@@ -105,7 +105,7 @@ NEEDS = {
     ),
     "contrib.momo": need(note="told the loss; the rate is an upper bound"),
     "contrib.momo_adam": need(note="told the loss; the rate is an upper bound"),
-    "contrib.muon": need(note="AdamW for what is no matrix"),
+    "muon": need(note="AdamW for what is no matrix"),
     "contrib.prodigy": need(swept=False, note="no rate to choose"),
     "contrib.schedule_free_adamw": need(falls=False, note="rate stays; evaluated at the average"),
     "contrib.schedule_free_radam": need(falls=False, note="rate stays; evaluated at the average"),
@@ -160,6 +160,8 @@ def found() -> Iterator[tuple[str, Callable[..., GradientTransformation], str]]:
     """The public factories of the library that train on their own, and the argument that is their rate."""
     for prefix, room in (("", gradtx), ("contrib.", contrib)):
         for name, factory in sorted(vars(room).items()):
+            if room is contrib and vars(gradtx).get(name) is factory:
+                continue
             if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_", "add_")):
                 arguments = inspect.signature(factory).parameters
                 rates = [rate for rate in RATES if rate in arguments]

@@ -53,7 +53,7 @@ is within 5 % of the least; the dot is the one taken.*
 
 {summary}
 - **On the text those lead whose steps are relative to each tensor**: `fromage`, `lamb`, `adafactor`, and
-  close behind `contrib.muon` and `novograd`. A likely reason is the model: its embeddings begin with
+  close behind `muon` and `novograd`. A likely reason is the model: its embeddings begin with
   numbers of size 1, its matrices with a tenth of that, and one rate for all is a compromise. On the digits,
   where all tensors are alike, they are among the others.
 - **No rate to choose need not cost much**: `contrib.cocob`, `contrib.dadapt_adamw` and `contrib.prodigy`

@@ -123,6 +123,13 @@ from gradtx.losses.regression import log_cosh as log_cosh
 from gradtx.losses.regression import squared_error as squared_error
 from gradtx.losses.smoothing import smooth_labels as smooth_labels
 
+# matrix: optimizers of matrices
+from gradtx.matrix.axes import MatrixAxes as MatrixAxes
+from gradtx.matrix.muon import MuonState as MuonState
+from gradtx.matrix.muon import muon as muon
+from gradtx.matrix.muon import scale_by_muon as scale_by_muon
+from gradtx.matrix.shapes import scale_by_shape as scale_by_shape
+
 # microbatching: the one that Optax has here too
 from gradtx.microbatching.loop import microbatch as microbatch
 from gradtx.moved import missing as _missing

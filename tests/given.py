@@ -161,3 +161,10 @@ def projection(seed: int, rank: int) -> Callable[[int, int], np.ndarray]:
 def by_axes(path: str, leaf: Any) -> bool:
     """A mask: what has two axes."""
     return np.ndim(leaf) == 2
+
+
+def cut(path: str, leaf: Any) -> Any:
+    """Axes: tensors with two are matrices, whose columns are two halves if they are even; others none."""
+    if np.ndim(leaf) != 2:
+        return None
+    return gradtx.MatrixAxes(0, 1, output_split=2 if leaf.shape[1] and leaf.shape[1] % 2 == 0 else None)

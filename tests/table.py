@@ -13,6 +13,7 @@ from tests.given import (
     by_axes,
     by_rank,
     column_blocks,
+    cut,
     exact_variance,
     halves,
     heads,
@@ -849,50 +850,6 @@ CONTRIB = [
         is_data=False,
     ),
     Row(
-        # Two steps: five enlarge roundings up to 3.4⁵ = 460-fold, for which the laws leave no room.
-        "contrib.scale_by_muon",
-        lambda x: x.masked(x.contrib.scale_by_muon(ns_steps=2), by_axes),
-        lambda: f.muon(steps=2),
-        in_optax=False,  # which fails where tensors are masked out
-        is_data=False,
-    ),
-    Row(
-        "contrib.scale_by_shape",
-        lambda x: x.masked(x.contrib.scale_by_shape(consistent_rms=0.2), by_axes),
-        lambda: f.times(0.2 * 5**0.5),
-        in_optax=False,  # where it has no public name
-        is_data=False,
-    ),
-    Row(
-        "contrib.muon",
-        lambda x: x.contrib.muon(0.1, weight_decay=0.01),
-        lambda: f.then(f.muon(), f.decay(0.01), down),
-    ),
-    Row(
-        "contrib.muon-dion",
-        lambda x: x.contrib.muon(
-            schedule(x),
-            "dion",
-            adaptive=True,
-            nesterov=False,
-            preconditioning="schatten",
-            adam_learning_rate=0.1,
-            consistent_rms=0.2,
-        ),
-    ),
-    Row("contrib.muon-spectral", lambda x: x.contrib.muon(0.1, preconditioning="spectral")),
-    Row(
-        "contrib.muon-aol",
-        lambda x: x.contrib.muon(0.1, ns_steps=3, preconditioning="aol", consistent_rms=0.2),
-    ),
-    Row(
-        "contrib.muon-heads",
-        lambda x: one_axis_more(gradtx.contrib.muon(0.1, muon_weight_dimension_numbers=heads)),
-        lambda: f.then(f.muon(), down),
-        in_optax=False,
-        is_data=False,
-    ),
-    Row(
         "contrib.galore-heads",
         lambda x: one_axis_more(gradtx.contrib.galore(0.1, 2, weight_dimension_numbers=heads)),
         lambda: f.then(f.galore(2, 200, 1.0, f.adam()), down),
@@ -946,6 +903,67 @@ CONTRIB = [
 ]
 
 
+MATRIX = [
+    Row(
+        # Two steps: five enlarge roundings up to 3.4⁵ = 460-fold, for which the laws leave no room.
+        "scale_by_muon",
+        lambda x: x.masked(x.contrib.scale_by_muon(ns_steps=2), by_axes),
+        lambda: f.muon(steps=2),
+        in_optax=False,  # which fails where tensors are masked out
+        is_data=False,
+    ),
+    Row(
+        "scale_by_shape",
+        lambda x: x.masked(x.contrib.scale_by_shape(consistent_rms=0.2), by_axes),
+        lambda: f.times(0.2 * 5**0.5),
+        in_optax=False,  # where it has no public name
+        is_data=False,
+    ),
+    Row(
+        "muon",
+        lambda x: x.contrib.muon(0.1, weight_decay=0.01),
+        lambda: f.then(f.muon(), f.decay(0.01), down),
+    ),
+    Row(
+        "muon-dion",
+        lambda x: x.contrib.muon(
+            schedule(x),
+            "dion",
+            adaptive=True,
+            nesterov=False,
+            preconditioning="schatten",
+            adam_learning_rate=0.1,
+            consistent_rms=0.2,
+        ),
+    ),
+    Row("muon-spectral", lambda x: x.contrib.muon(0.1, preconditioning="spectral")),
+    Row(
+        "muon-aol",
+        lambda x: x.contrib.muon(0.1, ns_steps=3, preconditioning="aol", consistent_rms=0.2),
+    ),
+    Row(
+        "muon-heads",
+        lambda x: one_axis_more(gradtx.contrib.muon(0.1, muon_weight_dimension_numbers=heads)),
+        lambda: f.then(f.muon(), down),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "muon-exact",
+        lambda x: x.muon(0.1, method="svd", scale="spectral", ns_dtype="bfloat16"),
+        lambda: f.then(f.muon(exact=True, scale=lambda rows, columns: (columns / rows) ** 0.5), down),
+        in_optax=False,
+        supports_complex=False,
+    ),
+    Row(
+        "muon-polar_express",
+        lambda x: x.muon(0.1, "polar_express", 3, muon_weight_dimension_numbers=cut),
+        in_optax=False,
+        is_data=False,
+    ),
+]
+
+
 def torch_row(
     name: str, supports_complex: bool = True, removes: tuple[float, ...] = (), **options: Any
 ) -> Row:
@@ -977,7 +995,7 @@ TORCH = [
     torch_row("adafactor", supports_complex=False),
 ]
 
-ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *MODERN_STAGES, *MODERN_RECIPES, *CONTRIB, *TORCH]
+ROWS = [*PRIMITIVES, *WRAPPERS, *RECIPES, *MODERN_STAGES, *MODERN_RECIPES, *MATRIX, *CONTRIB, *TORCH]
 
 
 def variations(rows: list[Row]) -> set[str]:

@@ -122,7 +122,11 @@ MISTAKES = [
     (lambda: contrib.schedule_free(gradtx.sgd, 0.1), TypeError, "call it: sgd"),
     (lambda: contrib.schedule_free_sgd(b1=0.0), ValueError, r"b1 must lie in \(0, 1\], got 0.0"),
     (lambda: contrib.schedule_free_eval_params((), PARAMS), ValueError, "it holds 0"),
-    (lambda: contrib.muon(0.1, "polar"), ValueError, "no coefficients: 'polar'; there are: standard, dion"),
+    (
+        lambda: contrib.muon(0.1, "polar"),
+        ValueError,
+        "no coefficients: 'polar'; there are: standard, quintic, dion",
+    ),
     (lambda: contrib.muon(0.1, (1.0, 2.0)), ValueError, "must be three numbers"),
     (lambda: contrib.muon(0.1, preconditioning="none"), ValueError, "must be one of frobenius"),
     (lambda: contrib.scale_by_muon().init(PARAMS), ValueError, r"\['b'\] has shape \(3,\) and is no matrix"),

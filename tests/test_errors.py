@@ -494,11 +494,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "no steps": (
         lambda: gradtx.contrib.muon(0.1, ns_steps=0),
-        "contrib.muon: ns_steps must lie in [1, inf], got 0",
+        "muon: ns_steps must lie in [1, inf], got 0",
     ),
     "half a step": (
         lambda: gradtx.contrib.muon(0.1, ns_steps=1.5),
-        "contrib.muon: ns_steps must be a whole number, got 1.5",
+        "muon: ns_steps must be a whole number, got 1.5",
     ),
     "gradients uphill": (
         lambda: update(OPAQUE, grad_fn=3),

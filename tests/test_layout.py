@@ -29,6 +29,7 @@ ROOMS = [
     "sharding",
     "transforms",
     "optimizers",
+    "matrix",
     "contrib",
     "experimental",
     "projections",

@@ -60,11 +60,11 @@ from gradtx.contrib.momentum_models import MomoAdamState as MomoAdamState
 from gradtx.contrib.momentum_models import MomoState as MomoState
 from gradtx.contrib.momentum_models import momo as momo
 from gradtx.contrib.momentum_models import momo_adam as momo_adam
+from gradtx.contrib.muon import MuonDimensionNumbers as MuonDimensionNumbers
 from gradtx.contrib.muon import MuonState as MuonState
 from gradtx.contrib.muon import muon as muon
 from gradtx.contrib.muon import scale_by_muon as scale_by_muon
 from gradtx.contrib.muon import scale_by_shape as scale_by_shape
-from gradtx.contrib.muon_axes import MuonDimensionNumbers as MuonDimensionNumbers
 from gradtx.contrib.normalizing import NormalizeState as NormalizeState
 from gradtx.contrib.normalizing import normalize as normalize
 from gradtx.contrib.plateau import ReduceLROnPlateauState as ReduceLROnPlateauState

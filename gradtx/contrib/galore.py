@@ -14,7 +14,12 @@ from gradtx.arrays.outline import outlined
 from gradtx.arrays.select import as_tree
 from gradtx.arrays.trees import advanced, mapped, widened
 from gradtx.arrays.types import Array, Params, Selector, State
-from gradtx.contrib.muon_axes import (
+from gradtx.core.chain import chain
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
+from gradtx.core.treewise import treewise
+from gradtx.matrix.axes import (
     MuonDimensionNumbers,
     as_matrices,
     axes_of,
@@ -23,11 +28,6 @@ from gradtx.contrib.muon_axes import (
     sharded_like,
     whole,
 )
-from gradtx.core.chain import chain
-from gradtx.core.leafwise import leafwise
-from gradtx.core.recipe import recipe
-from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
-from gradtx.core.treewise import treewise
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
@@ -154,7 +154,7 @@ def scale_by_galore(
 
     def init(params):
         params, axes = widened(params), axes_in(params)
-        check_axes(NAME, params, axes)
+        check_axes(NAME, params, axes, cut=False)
         pairs = jax.tree.map(empty, params, as_tree(axes, params))
         projector, seen = (mapped(lambda _, pair, i=i: pair[i], params, pairs) for i in (0, 1))
         return GaLoreState(jnp.zeros([], jnp.int32), base.init(seen), projector)

@@ -1,7 +1,7 @@
 """Leafwise transformations: formulas on one tensor."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, ParamSpec, overload
 
@@ -10,18 +10,20 @@ import jax.numpy as jnp
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import as_array, has_numbers
 from gradtx.arrays.select import leaf_paths
-from gradtx.arrays.types import Array, State
+from gradtx.arrays.types import Array, PyTree, Selector, State
 from gradtx.core.keeping import is_kept, kept
 from gradtx.core.layout import DEFAULT, Layout, Slots, StateForm
 from gradtx.core.placement import Beginning
 from gradtx.core.run import Segment
-from gradtx.core.segment import LeafwiseSegment, Periodic, Variant, stream_of
+from gradtx.core.segment import ChoosingSegment, LeafwiseSegment, Periodic, Variant, by_choice, stream_of
 from gradtx.core.transformation import EmptyState, GradientTransformation, Stage
 from gradtx.values.factory import register
 from gradtx.values.parts import Number
 from gradtx.values.value import Value
 
 P = ParamSpec("P")
+Choice = Callable[[str, str, Selector, PyTree], Sequence[Hashable]]
+"""``choose(name, argument, selector, params)`` gives what a selector says of each leaf; None is one."""
 
 
 class Leafwise(Stage):
@@ -29,7 +31,7 @@ class Leafwise(Stage):
 
     @property
     def fuses(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
-        return not self.batch
+        return not (self.batch or self.options["by_leaf"])
 
     @property
     def batch(self) -> bool:
@@ -82,7 +84,8 @@ class Leafwise(Stage):
         fields: tuple[str, ...] = plain._fields
         if self.layout.keeps_count:
             return StateForm(plain, wrapped=bool(self.schedules), slots=fields)
-        seeded, slots = "seed" in fields, tuple(name for name in fields if name not in (counter, "seed"))
+        others = {counter, "seed", *self.options["constants"]}
+        seeded, slots = "seed" in fields, tuple(name for name in fields if name not in others)
         if counter in fields:
             return StateForm(plain, counter, slots=slots, seeded=seeded)
         if not (self.schedules or self.periodic or {"step", "key"} & set(self.asks.update.names)):
@@ -120,7 +123,25 @@ class Leafwise(Stage):
             raise TypeError(f"{self.name}: a rule has a refresh if and only if leafwise is told every=...")
 
     def segment(self, first: int, variants: Sequence[Sequence[Any]]) -> Segment:
+        if self.options["by_leaf"]:
+            return ChoosingSegment(first, [stage for (stage,) in variants])
         return LeafwiseSegment(first, variants)
+
+    def choices(self, tree: PyTree) -> list[tuple[Hashable, ...]]:
+        """For each leaf, None included, what the selectors among the arguments say of it."""
+        by_leaf: Mapping[str, Choice] = self.options["by_leaf"]
+        columns = [choose(self.name, what, self.arguments[what], tree) for what, choose in by_leaf.items()]
+        return list(zip(*columns, strict=True))
+
+    def chosen(self, choices: tuple[Hashable, ...]) -> "Leafwise":
+        """Itself with these choices in the place of selectors."""
+        if choices not in self._chosen:
+            self._chosen[choices] = self.replace(**dict(zip(self.options["by_leaf"], choices, strict=True)))
+        return self._chosen[choices]
+
+    @cached_property
+    def _chosen(self) -> "dict[tuple[Hashable, ...], Leafwise]":
+        return {}
 
     def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
         form = self.form
@@ -128,9 +149,16 @@ class Leafwise(Stage):
         self._check(beginning)
         alone = [Variant([stage]) for stage in variants]
         which = which or [0] * len(beginning.leaves)
+        if self.options["by_leaf"]:
+            stages, which = by_choice(variants, which, self.choices(beginning.numbers))
+            alone = [Variant([stage]) for stage in stages]
         made = self._made(alone, which, beginning, count) if form.slots else [{}] * len(beginning.leaves)
         trees = {name: beginning.treedef.unflatten([own.get(name) for own in made]) for name in form.slots}
         trees |= {form.counter: count} if form.counter else {}
+        constants: Mapping[str, Callable[..., Any]] = self.options["constants"]
+        trees |= beginning.made(
+            lambda _: {name: jnp.asarray(of(self.arguments)) for name, of in constants.items()}, ()
+        )
         trees |= {"seed": beginning.scalar(self.arguments["seed"], jnp.uint32)} if form.seeded else {}
         return form.start(form.cls(**trees), count)
 
@@ -184,6 +212,8 @@ def leafwise(
     layout: Layout = ...,
     elementwise: bool = ...,
     unsigned: Sequence[str] = ...,
+    by_leaf: Mapping[str, Choice] = ...,
+    constants: Mapping[str, Callable[[Mapping[str, Any]], Any]] = ...,
     batch: bool = ...,
     every: str | None = ...,
     spread: str | bool = ...,
@@ -191,6 +221,7 @@ def leafwise(
     real_only: bool = ...,
     others: Literal["refused", "hidden", "shown"] | None = ...,
     name: str | None = ...,
+    formerly: str = ...,
 ) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]: ...
 def leafwise(
     body: Callable[..., Any] | None = None,
@@ -202,6 +233,8 @@ def leafwise(
     layout: Layout = DEFAULT,
     elementwise: bool = False,
     unsigned: Sequence[str] = (),
+    by_leaf: Mapping[str, Choice] | None = None,
+    constants: Mapping[str, Callable[[Mapping[str, Any]], Any]] | None = None,
     batch: bool = False,
     every: str | None = None,
     spread: str | bool = True,
@@ -209,6 +242,7 @@ def leafwise(
     real_only: bool = False,
     others: Literal["refused", "hidden", "shown"] | None = None,
     name: str | None = None,
+    formerly: str = "",
 ) -> Any:
     """Make a factory of a formula on one tensor.
 
@@ -239,6 +273,11 @@ def leafwise(
             tensor may be cut in pieces, each updated alone.
         unsigned: the slots whose numbers are at least 0 by the formula, such as second moments. They alone
             can be stored in formats without a sign.
+        by_leaf: arguments that are selectors, each with the function that reads it, ``choose(name, argument,
+            selector, params)``: a choice for each leaf, hashable. The rule is run with the choice of its
+            tensor in the place of the selector.
+        constants: fields of the state that are no slots, each with the function of the arguments, by name,
+            that gives its numbers.
         batch: whether to run by the `Batch` in force for all tensors of one shape: on accelerators by
             `jax.vmap` over their stack, on the CPU one after the other. For rules made of matrix products or
             decompositions.
@@ -256,6 +295,7 @@ def leafwise(
             there is an update. ``"hidden"``: they pass by, as what limits updates lets them.  ``"shown"``:
             the rule, which is then one of the update alone, is given them as they are.
         name: the name in `repr`, errors and states. Default: the function's.
+        formerly: an older name, by which configs and entries of `state_dict` are found.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -278,6 +318,8 @@ def leafwise(
         raise ValueError(f"leafwise: unsigned: {state.__name__} has no slot {strange.pop()!r}")
     options |= dict(
         unsigned=frozenset(unsigned),
+        by_leaf=dict(by_leaf or {}),
+        constants=dict(constants or {}),
         batch=batch,
         every=every,
         spread=spread,
@@ -285,4 +327,4 @@ def leafwise(
         real_only=real_only,
         others=others,
     )
-    return lambda body: register(body, Leafwise, name=name, **options)
+    return lambda body: register(body, Leafwise, name=name, formerly=formerly, **options)

@@ -44,12 +44,15 @@ class Recipe(GradientTransformation):
 @overload
 def recipe(body: Callable[P, Any]) -> Callable[P, GradientTransformation]: ...
 @overload
-def recipe() -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]: ...
-def recipe(body: Any = None) -> Any:
+def recipe(*, formerly: str = ...) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]: ...
+def recipe(body: Any = None, *, formerly: str = "") -> Any:
     """Make a factory of a function that returns a transformation.
 
     The value prints, compares and maps as a call of that function, and runs as what it returns. The
     function's numbers may be traced or schedules: it passes them on, and does not compute with them.
+
+    Args:
+        formerly: an older name, by which configs are found.
 
     Example:
         >>> import gradtx
@@ -60,5 +63,5 @@ def recipe(body: Any = None) -> Any:
         heavy_ball(learning_rate=0.1, momentum=0.9)
     """
     if body is None:
-        return recipe
+        return lambda body: register(body, Recipe, formerly=formerly)
     return register(body, Recipe)

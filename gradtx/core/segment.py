@@ -1,7 +1,8 @@
 """Leafwise segments: consecutive leafwise stages as one update runs them."""
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import as_array, at_least_float32
+from gradtx.arrays.outline import outlined
 from gradtx.arrays.per_tensor import rows
 from gradtx.arrays.select import leaf_paths
-from gradtx.arrays.types import Array, State
+from gradtx.arrays.types import Array, PyTree, State
 from gradtx.core.batch import LOOP, Batch, batch_in_force
 from gradtx.core.layout import Layout, Slots, StateForm, TakenApart
 from gradtx.core.program import BOOKS, PROGRAMS, LeafwiseProgram, Shared, Tensor, incremented
@@ -273,6 +275,44 @@ class LeafwiseSegment:
         )
         path = errors.path_of(run.given, i)
         return f"while updating {path}: shapes: the update {tensor.grad.shape}{''.join(held)}"
+
+
+class Choosing(LeafwiseStage, Protocol):
+    """A stage whose rule has an argument that is another for each leaf."""
+
+    def choices(self, tree: PyTree) -> list[tuple[Hashable, ...]]: ...
+    def chosen(self, choices: tuple[Hashable, ...]) -> LeafwiseStage: ...
+
+
+def by_choice(
+    variants: Sequence[Choosing], which: Sequence[int], choices: Sequence[tuple[Hashable, ...]]
+) -> tuple[list[LeafwiseStage], list[int]]:
+    """A stage for each variant and choice that there is, and for each leaf the index of its own."""
+    kinds = list(zip(which, choices, strict=True))
+    places = {kind: i for i, kind in enumerate(dict.fromkeys(kinds))}
+    stages = [variants[i].chosen(choice) for i, choice in places]
+    return stages or list(variants), [places[kind] for kind in kinds]
+
+
+class ChoosingSegment:
+    """One stage with an argument that is another for each leaf: a variant for each choice."""
+
+    def __init__(self, first: int, variants: Sequence[Choosing]):
+        self.first, self.variants = first, variants
+        self._segments: dict[tuple[LeafwiseStage, ...], LeafwiseSegment] = {}
+
+    def advance(self, run: Run, states: list[State], *, final: bool) -> Run:
+        """The run after this stage."""
+        leaves = run.leaves if run.params is None else run.beside
+        own = [None if i in run.left else leaf for i, leaf in enumerate(leaves)]
+        tree = run.treedef.unflatten(own)
+        choices = self.variants[0].choices(outlined(tree, None) if run.params is None else tree)
+        stages, which = by_choice(self.variants, run.which, choices)
+        key = tuple(stages)
+        if key not in self._segments:
+            self._segments[key] = LeafwiseSegment(self.first, [[stage] for stage in stages])
+        after = self._segments[key].advance(replace(run, which=which), states, final=final)
+        return replace(after, which=run.which)
 
 
 def alike(tensors: Sequence[Tensor], kinds: Sequence[Any]) -> list[list[int]]:

@@ -207,6 +207,7 @@ def treewise(
     others: Literal["hidden", "shown", "refused"] = ...,
     on_shards: bool = ...,
     inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = ...,
+    formerly: str = ...,
 ) -> Callable[[Callable[P, Any]], Callable[P, GradientTransformation]]: ...
 def treewise(
     body: Callable[..., Any] | None = None,
@@ -219,6 +220,7 @@ def treewise(
     others: Literal["hidden", "shown", "refused"] = "hidden",
     on_shards: bool = False,
     inner_states: Callable[[Mapping[str, Any], State], InnerStates] | None = None,
+    formerly: str = "",
 ) -> Any:
     """Make a factory of a formula on the whole tree.
 
@@ -244,6 +246,7 @@ def treewise(
         inner_states: for a wrapper, how `state_dict` finds the wrapped states: ``f(arguments, state)``
             gives ``{field: [(transformation, state)]}``; the field ``""`` is the whole state. Default:
             an argument `inner` has its state in the field ``inner_state``.
+        formerly: an older name, by which configs and entries of `state_dict` are found.
 
     Example:
         >>> import gradtx, jax, jax.numpy as jnp
@@ -262,7 +265,7 @@ def treewise(
         return treewise()(body)
     options: dict[str, Any] = dict(state=state, counts=counts, inner_states=inner_states, others=others)
     options |= dict(on_shards=on_shards)
-    return lambda body: register(body, kind, name=name, **options)
+    return lambda body: register(body, kind, name=name, formerly=formerly, **options)
 
 
 @treewise(name="GradientTransformation", others="shown")

@@ -6,6 +6,7 @@ what is wrapped around it. A repeated primitive gets a suffix: ``trace``, ``trac
 would have one name, their paths are written as JAX writes them: ``trace/trace/['a/b']``.
 """
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from gradtx.arrays.types import Array, State
 from gradtx.core.transformation import GradientTransformation
 from gradtx.state import forms
 from gradtx.state.entries import Entry
+from gradtx.values.factory import FORMER
 
 
 def state_dict(tx: GradientTransformation, state: State) -> dict[str, Array]:
@@ -72,6 +74,7 @@ def load_state_dict(
         raise TypeError(f"load_state_dict: expected a dict of arrays by name, got {type(flat).__name__}")
     leaves, treedef = jax.tree.flatten(state)
     names = _names("load_state_dict", tx, state)
+    flat = {key if (new := _as_named_now(key)) in flat else new: x for key, x in flat.items()}
     flat, converted = forms.as_kept(names, state, flat)
     keys = _keys(names, flat)
     found = [Entry(flat[key], leaf) if key in flat else None for key, leaf in zip(keys, leaves, strict=True)]
@@ -85,6 +88,15 @@ def load_state_dict(
         warnings.warn(f"load_state_dict: {which} converted to the form that the state has", stacklevel=2)
     both = zip(found, leaves, strict=True)
     return treedef.unflatten([leaf if x is None or x.problem else x.loaded() for x, leaf in both])
+
+
+def _as_named_now(key: Any) -> Any:
+    """The name of an entry, whose primitive may have had another one when it was saved."""
+    if not isinstance(key, str):
+        return key
+    stage, slash, rest = key.partition("/")
+    own = next((name for name in (stage, re.sub(r"_\d+$", "", stage)) if name in FORMER), None)
+    return key if own is None else FORMER[own] + stage.removeprefix(own) + slash + rest
 
 
 def _keys(names: list[str], flat: Mapping[str, Any]) -> list[str]:

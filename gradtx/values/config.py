@@ -20,7 +20,7 @@ import numpy as np
 from jax.core import Tracer
 
 from gradtx.values.argument import KEYWORDS, REST
-from gradtx.values.factory import FACTORIES, Factory, factory_of
+from gradtx.values.factory import FACTORIES, FORMER, Factory, factory_of
 from gradtx.values.parts import key_form
 from gradtx.values.value import Value
 
@@ -116,6 +116,7 @@ def _unreadable(where: str, expected: str, found: object) -> ValueError:
 def _registered(where: str, name: Any) -> Factory:
     if not isinstance(name, str):
         raise _unreadable(where, 'a registered name as "call"', name)
+    name = FORMER.get(name, name)
     namespace = name.rpartition(".")[0]
     if name not in FACTORIES and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", namespace):
         with suppress(ModuleNotFoundError):  # it may be of a room that nothing has asked for so far

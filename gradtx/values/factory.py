@@ -20,6 +20,8 @@ from gradtx.values.value import Call, Maker, Value
 
 FACTORIES: dict[str, "Factory"] = {}
 """Every factory by its registered name: what `from_config` may call."""
+FORMER: dict[str, str] = {}
+"""By a name that a factory had before, its registered name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +253,7 @@ def register(
     *,
     name: str | None = None,
     decorator: str = "",
+    formerly: str = "",
     **options: object,
 ) -> Callable[..., Any]:
     """The public function that records calls of `body` as values of `kind`; the same one for the same body.
@@ -262,6 +265,7 @@ def register(
             ``__namespace__`` of the nearest package above it that has one.
         decorator: the name of what is called here, where the function's own means the function as it was
             written. Default: it means what is returned.
+        formerly: a name that it had before, which configs and states may have.
         **options: what the kind's decorator was told.
 
     Raises:
@@ -287,6 +291,8 @@ def register(
     factory = Factory(name or registered, name or shown, public, body, kind, options, decorator)
     public.factory = factory  # type: ignore[attr-defined]  # as above: how a function leads to its factory
     FACTORIES[factory.key] = factory
+    if formerly:
+        FORMER[formerly] = factory.key
     return public
 
 

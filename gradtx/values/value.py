@@ -147,7 +147,9 @@ class Value:
 
 
 def _rebuild(reference: Any, arguments: dict[str, Any]) -> Value:
-    return reference.factory.record(arguments)
+    # A call, for since it was pickled the factory may have got more arguments, which have defaults.
+    args, kwargs = reference.factory.by_position(arguments)
+    return reference.factory(*args, **kwargs)
 
 
 def _flatten_with_keys(value: Value) -> tuple[tuple[tuple[Any, Number], ...], "Call"]:

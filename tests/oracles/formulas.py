@@ -721,7 +721,20 @@ def cocob(alpha=100.0, eps=1e-8) -> Update:
     return update
 
 
-def muon(beta=0.95, steps=5, eps=1e-8) -> Update:
+def quintics(s: np.ndarray, steps: int = 5) -> np.ndarray:
+    """The standard polynomial of Muon, so many times, of singular values."""
+    for _ in range(steps):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return s
+
+
+def near_orthogonal(x: np.ndarray, steps: int = 5, eps: float = 1e-8) -> np.ndarray:
+    """What Newton-Schulz makes of a matrix, by its singular values."""
+    U, s, V = np.linalg.svd(x, full_matrices=False)
+    return (U * quintics(s / (np.linalg.norm(x) + eps), steps)) @ V
+
+
+def muon(beta=0.95, steps=5, eps=1e-8, exact=False, scale=lambda m, n: max(1, n / m) ** 0.5) -> Update:
     """Jordan et al. 2024, with Adam's bias corrections and Nesterov's look-ahead; by singular values."""
     m, t = 0.0, 0
 
@@ -730,12 +743,10 @@ def muon(beta=0.95, steps=5, eps=1e-8) -> Update:
         t += 1
         m = beta * m + (1 - beta) * g
         m_hat = beta * m / (1 - beta ** (t + 1)) + (1 - beta) * g / (1 - beta**t)
-        U, s, V = np.linalg.svd(m_hat, full_matrices=False)
-        s = s / (np.linalg.norm(m_hat) + eps)
-        for _ in range(steps):
-            s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
-        rows, columns = g.shape
-        return np.sqrt(max(1, columns / rows)) * (U * s) @ V
+        if exact:
+            U, _, V = np.linalg.svd(m_hat, full_matrices=False)
+            return scale(*g.shape) * U @ V
+        return scale(*g.shape) * near_orthogonal(m_hat, steps, eps)
 
     return update
 

@@ -10,10 +10,10 @@ from gradtx.arrays.types import Params
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
+from gradtx.matrix.polynomials import newton_schulz
 from gradtx.torch.optim._layout import LIKE_TORCH
 from gradtx.torch.optim._optimizer import Groups, Optimizer, arguments
 from gradtx.torch.optim._stages import descend_along
-from gradtx.transforms.orthogonal import newton_schulz
 from gradtx.values.domains import Interval, Number, OffAtZero, ScalarOrSchedule, Static
 
 LearningRate = Annotated[ScalarOrSchedule, Interval("[0, inf]", "Learning rate should be >= 0 but is: {}")]

@@ -1,0 +1,237 @@
+"""Optimizers of matrices: axes and their parts, coefficients, exact factors, invariances, mistakes."""
+
+import itertools
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import gradtx
+from gradtx.matrix.axes import MatrixAxes, joined, pieces, sizes
+from gradtx.matrix.polar import EXACTLY
+from gradtx.matrix.polynomials import triples_of
+from tests.laws import run
+from tests.torch_parity.cases import TORCH_NEWTON_SCHULZ, newton_schulz
+
+normal = np.random.default_rng(0).normal
+
+
+# --- axes -------------------------------------------------------------------------------------------
+
+
+def test_tensors_go_into_pieces_and_back() -> None:
+    x = np.arange(4 * 6 * 2 * 5.0).reshape(4, 6, 2, 5)
+    by_hand = {
+        MatrixAxes(1, 3): [x.transpose(0, 2, 1, 3).reshape(8, 6, 5)],
+        MatrixAxes((0, 1), (2, 3)): [x.reshape(1, 24, 10)],
+        MatrixAxes(-1, 1, output_split=3): [x.transpose(0, 2, 3, 1).reshape(8, 5, 3, 2).swapaxes(1, 2)],
+        MatrixAxes(1, 3, reduction_split=(4, 2)): [
+            x.transpose(0, 2, 1, 3)[:, :, a] for a in (slice(4), slice(4, 6))
+        ],
+        MatrixAxes(1, 3, (3, 3), (1, 4)): [
+            x.transpose(0, 2, 1, 3).reshape(8, 2, 3, 5)[..., a] for a in (slice(1), slice(1, 5))
+        ],
+    }
+    for axes, expected in by_hand.items():
+        found = pieces("test", jnp.asarray(x), axes)
+        assert [piece.shape for piece in found] == sizes("test", x.shape, axes)
+        for piece, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(piece, other.reshape(piece.shape))
+        np.testing.assert_array_equal(joined("test", found, x.shape, axes), x)
+
+
+def test_parts_are_matrices_by_themselves(x64) -> None:
+    """Heads, and queries, keys and values of unequal widths, step as if each were a param."""
+    parts = {"heads": [normal(size=(6, 3)) for _ in range(4)]} | {
+        "qkv": [normal(size=(6, n)) for n in (4, 2, 2)]
+    }
+    axes = {
+        "heads": MatrixAxes(0, 1, output_split=4),
+        "qkv": MatrixAxes(0, 1, output_split=(4, 2, 2)),
+    }
+    fused = {name: jnp.concatenate(own, axis=1) for name, own in parts.items()}
+    for options in ({"consistent_rms": 0.2}, {"scale": "spectral"}):
+        tx = gradtx.muon(0.1, muon_weight_dimension_numbers=axes, **options)
+        apart = gradtx.muon(0.1, **options)
+        updates, _ = tx.update(fused, tx.init(fused), fused)
+        alone, _ = apart.update(parts, apart.init(parts), parts)
+        for name, own in alone.items():
+            np.testing.assert_allclose(updates[name], jnp.concatenate(own, axis=1), rtol=0, atol=1e-13)
+
+
+# --- coefficients and exact factors -----------------------------------------------------------------
+
+
+def after(triples: list, s: np.ndarray) -> np.ndarray:
+    for a, b, c in triples:
+        s = a * s + b * s**3 + c * s**5
+    return s
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "least", "most", "low", "high"),
+    [
+        ("standard", 5, 0.002, 1, 0.68, 1.21),
+        ("quintic", 5, 0.003, 1, 0.97, 1.15),
+        ("polar_express", 8, 0.001, 1, 1 - 1e-4, 1 + 1e-4),
+        ("cans", 5, 0.001, 1, 0.88, 1.12),
+        ("aol", 4, 0.01, 0.85, 0.86, 1.09),
+        ("8+2", 10, 0.001, 1, 1 - 1e-3, 1 + 1e-3),
+        ("cubic", 5, 0.007, 1, 0.77, 1.31),
+    ],
+)
+def test_coefficients_bring_singular_values_near_one(name, steps, least, most, low, high) -> None:
+    """As the docstring says."""
+    s = after(triples_of("test", name, steps, "last"), np.geomspace(least, most, 10000))
+    assert low <= s.min() and s.max() <= high, (s.min(), s.max())
+
+
+def test_what_is_beyond_the_last_coefficients() -> None:
+    a, b = (1.0, 2.0, 3.0), (4.0, 5.0, 6.0)
+    assert triples_of("test", a, 3, None) == [a] * 3
+    assert triples_of("test", (a, b), 5, None) == [a, b]
+    assert triples_of("test", (a, b), 5, "last") == [a, b, b, b, b]
+    assert triples_of("test", (a, b), 5, "cycle") == [a, b, a, b, a]
+    assert triples_of("test", (a, b), 1, "last") == [a]
+
+
+def test_exact_factors(x64) -> None:
+    shapes = ((5, 3), (3, 5), (4, 4), (2, 5, 3))
+    for shape, (name, factor) in itertools.product(shapes, EXACTLY.items()):
+        x = normal(size=shape)
+        U, _, V = np.linalg.svd(x, full_matrices=False)
+        np.testing.assert_allclose(factor(jnp.asarray(x)), U @ V, rtol=0, atol=1e-13, err_msg=name)
+        np.testing.assert_array_equal(factor(jnp.zeros(shape)), 0)
+    low_rank = np.outer([1.0, 2.0], [3.0, 0.0, 4.0])
+    np.testing.assert_allclose(
+        EXACTLY["svd"](jnp.asarray(low_rank)), low_rank / np.linalg.norm(low_rank), atol=1e-14
+    )
+
+
+def test_products_in_bfloat16_are_summed_and_returned_in_more() -> None:
+    x = {"w": jnp.asarray(normal(size=(8, 16)), jnp.float32)}
+    narrow, wide = (gradtx.scale_by_muon(ns_dtype=dtype) for dtype in ("bfloat16", "float32"))
+    found, exact = (tx.update(x, tx.init(x), x)[0]["w"] for tx in (narrow, wide))
+    assert found.dtype == jnp.float32
+    assert 0 < np.abs(found - exact).max() < 0.05
+    text = str(jax.make_jaxpr(narrow.update)(x, narrow.init(x), x))
+    assert "preferred_element_type=float32" in text and "bf16[8,16]" in text
+
+
+def test_muon_equals_torch(x64) -> None:
+    """Over 20 steps with Newton-Schulz in float64; without look-ahead, for there the means differ."""
+    start, grads = normal(size=(6, 4)), [normal(size=(6, 4)) for _ in range(20)]
+    kinds = {"original": {}, "match_rms_adamw": {"consistent_rms": 0.2}}
+    for adjust, options in kinds.items():
+        param = torch.nn.Parameter(torch.tensor(start))
+        theirs = torch.optim.Muon([param], 0.1, nesterov=False, adjust_lr_fn=adjust, eps=1e-300)
+        with mock.patch(TORCH_NEWTON_SCHULZ, newton_schulz):
+            for grad in grads:
+                param.grad = torch.tensor(grad)
+                theirs.step()
+        # Theirs are (out, in): the columns of ours are their rows.
+        axes = MatrixAxes(1, 0)
+        tx = gradtx.muon(
+            0.1,
+            eps=1e-300,
+            weight_decay=0.1,
+            nesterov=False,
+            muon_weight_dimension_numbers={".*": axes},
+            **options,
+        )
+        ours, _ = run(tx, {"w": jnp.asarray(start)}, [{"w": jnp.asarray(grad)} for grad in grads])
+        np.testing.assert_allclose(ours["w"], param.detach().numpy(), rtol=0, atol=1e-12)
+
+
+# --- invariances ------------------------------------------------------------------------------------
+
+
+def orthogonal(n: int) -> np.ndarray:
+    return np.linalg.qr(normal(size=(n, n)))[0]
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        gradtx.scale_by_muon(),
+        gradtx.scale_by_muon("polar_express", 5, ns_beyond="last", nesterov=False),
+        gradtx.scale_by_muon(method="svd"),
+        gradtx.scale_by_muon(preconditioning="spectral", adaptive=True),
+    ],
+    ids=["standard", "polar_express", "svd", "spectral"],
+)
+def test_orthogonal_factors_pass_through_muon(tx, x64) -> None:
+    grads, left, right = [normal(size=(4, 6)) for _ in range(3)], orthogonal(4), orthogonal(6)
+    turned = [left @ grad @ right for grad in grads]
+    ends = []
+    for series in (grads, turned):
+        state = tx.init({"w": series[0]})
+        for grad in series:
+            updates, state = tx.update({"w": jnp.asarray(grad)}, state)
+        ends.append(updates["w"])
+    np.testing.assert_allclose(left @ ends[0] @ right, ends[1], rtol=0, atol=1e-11)
+
+
+# --- mistakes ---------------------------------------------------------------------------------------
+
+
+def with_axes(*arguments, **options):
+    return lambda: gradtx.scale_by_muon(
+        weight_dimension_numbers={"w": MatrixAxes(*arguments, **options)}
+    ).init({"w": jnp.ones((4, 6))})
+
+
+MISTAKES = [
+    (
+        with_axes(0, 2),
+        r"scale_by_muon: \['w'\]: MatrixAxes\(0, 2\) names an axis that a tensor of shape \(4, 6\)",
+    ),
+    (with_axes(0, 1, output_split=4), r"\['w'\]: .*: 6 columns cannot be cut into 4 equal parts"),
+    (with_axes(0, 1, reduction_split=(1, 2)), r"\['w'\]: .*: 4 rows cannot be cut into parts of \(1, 2\)"),
+    (with_axes(0, 1, reduction_split=0), "4 rows cannot be cut into 0 equal parts"),
+    (
+        lambda: gradtx.muon(0.1, method="cubic"),
+        "scale_by_muon: method must be one of newton_schulz, svd, qdwh, got",
+    ),
+    (lambda: gradtx.muon(0.1, ns_beyond="first"), "ns_beyond must be None, 'last' or 'cycle', got 'first'"),
+    (
+        lambda: gradtx.muon(0.1, scale="rms"),
+        "scale_by_shape: scale must be one of original, spectral, none, got",
+    ),
+    (
+        lambda: gradtx.contrib.galore(
+            0.1, weight_dimension_numbers={"w": MatrixAxes(0, 1, output_split=2)}
+        ).init({"w": jnp.ones((4, 6))}),
+        r"scale_by_galore: \['w'\]: MatrixAxes\(0, 1, output_split=2\) cuts matrices, which",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
+def test_mistakes(make, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# --- names of before --------------------------------------------------------------------------------
+
+
+def test_entries_of_states_have_had_other_names() -> None:
+    params = {"w": jnp.ones((2, 3))}
+    tx = gradtx.chain(gradtx.scale_by_muon(), gradtx.scale_by_muon())
+    now = gradtx.state_dict(tx, tx.update(params, tx.init(params), params)[1])
+    before = {f"contrib.{name}": x for name, x in now.items()}
+    assert "contrib.scale_by_muon_1/mu/w" in before
+    loaded = gradtx.load_state_dict(tx, tx.init(params), before)
+    for name, x in gradtx.state_dict(tx, loaded).items():
+        np.testing.assert_array_equal(x, now[name])
+
+
+def test_the_momentum_of_muon_can_be_stored() -> None:
+    params = {"w": jnp.ones((2, 64))}
+    tx = gradtx.stored(gradtx.scale_by_muon(), {"mu": "bfloat16"}, min_size=0)
+    _, state = tx.update(params, tx.init(params), params)
+    assert state.count == 1 and {x.dtype for x in jax.tree.leaves(state.mu)} == {jnp.dtype("bfloat16")}
