@@ -125,9 +125,28 @@ from gradtx.losses.smoothing import smooth_labels as smooth_labels
 
 # matrix: optimizers of matrices
 from gradtx.matrix.axes import MatrixAxes as MatrixAxes
+from gradtx.matrix.clipping import qk_clip as qk_clip
+from gradtx.matrix.dion2 import ScaleByDion2State as ScaleByDion2State
+from gradtx.matrix.dion2 import dion2 as dion2
+from gradtx.matrix.dion2 import scale_by_dion2 as scale_by_dion2
+from gradtx.matrix.hyperball import HyperballState as HyperballState
+from gradtx.matrix.hyperball import hyperball as hyperball
+from gradtx.matrix.hyperball import muon_hyperball as muon_hyperball
 from gradtx.matrix.muon import MuonState as MuonState
 from gradtx.matrix.muon import muon as muon
 from gradtx.matrix.muon import scale_by_muon as scale_by_muon
+from gradtx.matrix.normalized import ScaleByAdaMuonState as ScaleByAdaMuonState
+from gradtx.matrix.normalized import ScaleByNorMuonState as ScaleByNorMuonState
+from gradtx.matrix.normalized import adamuon as adamuon
+from gradtx.matrix.normalized import normuon as normuon
+from gradtx.matrix.normalized import scale_by_adamuon as scale_by_adamuon
+from gradtx.matrix.normalized import scale_by_normuon as scale_by_normuon
+from gradtx.matrix.polargrad import ScaleByPolarGradState as ScaleByPolarGradState
+from gradtx.matrix.polargrad import polargrad as polargrad
+from gradtx.matrix.polargrad import scale_by_polargrad as scale_by_polargrad
+from gradtx.matrix.scion import LayerNorm as LayerNorm
+from gradtx.matrix.scion import scale_by_lmo as scale_by_lmo
+from gradtx.matrix.scion import scion as scion
 from gradtx.matrix.shapes import scale_by_shape as scale_by_shape
 
 # microbatching: the one that Optax has here too

@@ -168,3 +168,30 @@ def cut(path: str, leaf: Any) -> Any:
     if np.ndim(leaf) != 2:
         return None
     return gradtx.MatrixAxes(0, 1, output_split=2 if leaf.shape[1] and leaf.shape[1] % 2 == 0 else None)
+
+
+def has_heads(leaf: Any) -> bool:
+    """Whether the last of two axes or more can be two heads."""
+    return np.ndim(leaf) > 1 and leaf.shape[-1] % 2 == 0 < leaf.shape[-1]
+
+
+def queries(path: str, leaf: Any) -> Any:
+    """A selector: what has two heads is of queries."""
+    return "query" if has_heads(leaf) else None
+
+
+def clipped_queries() -> gradtx.GradientTransformation:
+    """Of two heads."""
+    return gradtx.qk_clip(queries, 4.0)
+
+
+@gradtx.treewise()
+def with_logits(make: Callable[[], Any]):
+    """What a factory makes without arguments, always told these largest logits of two heads."""
+    inner = make()
+
+    def update(updates, state, params):
+        largest = jax.tree.map(lambda x: jnp.array([16.0, 1.0]) if has_heads(x) else None, params)
+        return inner.update(updates, state, params, max_logits=largest)
+
+    return inner.init, update

@@ -11,7 +11,7 @@ import torch
 
 import gradtx
 from gradtx.matrix.axes import MatrixAxes, joined, pieces, sizes
-from gradtx.matrix.polar import EXACTLY
+from gradtx.matrix.polar import METHODS, exactly
 from gradtx.matrix.polynomials import triples_of
 from tests.laws import run
 from tests.torch_parity.cases import TORCH_NEWTON_SCHULZ, newton_schulz
@@ -100,15 +100,27 @@ def test_what_is_beyond_the_last_coefficients() -> None:
 
 def test_exact_factors(x64) -> None:
     shapes = ((5, 3), (3, 5), (4, 4), (2, 5, 3))
-    for shape, (name, factor) in itertools.product(shapes, EXACTLY.items()):
+    for shape, (name, factor) in itertools.product(shapes, METHODS.items()):
         x = normal(size=shape)
         U, _, V = np.linalg.svd(x, full_matrices=False)
         np.testing.assert_allclose(factor(jnp.asarray(x)), U @ V, rtol=0, atol=1e-13, err_msg=name)
         np.testing.assert_array_equal(factor(jnp.zeros(shape)), 0)
     low_rank = np.outer([1.0, 2.0], [3.0, 0.0, 4.0])
     np.testing.assert_allclose(
-        EXACTLY["svd"](jnp.asarray(low_rank)), low_rank / np.linalg.norm(low_rank), atol=1e-14
+        METHODS["svd"](jnp.asarray(low_rank)), low_rank / np.linalg.norm(low_rank), atol=1e-14
     )
+
+
+def test_derivatives_of_exact_factors(x64) -> None:
+    """Beside differences, of square, tall and wide matrices; and finite where singular values coincide."""
+    for shape in ((3, 3), (4, 2), (2, 4)):
+        x, dx = normal(size=shape), normal(size=shape)
+        _, found = jax.jvp(lambda x: exactly(x, "svd"), (jnp.asarray(x),), (jnp.asarray(dx),))
+        h = 1e-5
+        differences = (METHODS["svd"](x + h * dx) - METHODS["svd"](x - h * dx)) / (2 * h)
+        np.testing.assert_allclose(found, differences, rtol=0, atol=1e-8)
+    for x in (jnp.eye(3), jnp.zeros((3, 2))):
+        assert np.isfinite(jax.grad(lambda x: exactly(x, "svd").sum())(x)).all()
 
 
 def test_products_in_bfloat16_are_summed_and_returned_in_more() -> None:
@@ -175,6 +187,50 @@ def test_orthogonal_factors_pass_through_muon(tx, x64) -> None:
     np.testing.assert_allclose(left @ ends[0] @ right, ends[1], rtol=0, atol=1e-11)
 
 
+def test_the_norm_stays_on_the_hyperball() -> None:
+    params = {"w": jnp.asarray(normal(size=(4, 6)), jnp.float32), "zero": jnp.zeros(3)}
+    tx = gradtx.chain(gradtx.scale_by_adam(), gradtx.hyperball(0.1))
+    grads = [jax.tree.map(lambda x: jnp.asarray(normal(size=x.shape), x.dtype), params) for _ in range(50)]
+    after, _ = run(tx, params, grads)
+    np.testing.assert_allclose(jnp.linalg.norm(after["w"]), jnp.linalg.norm(params["w"]), rtol=1e-6)
+    assert np.abs(after["w"] - params["w"]).max() > 0.1 and not after["zero"].any()
+
+
+@pytest.mark.parametrize("make", [gradtx.scale_by_normuon, gradtx.scale_by_adamuon, gradtx.scale_by_lmo])
+def test_the_scale_of_gradients_does_not_matter(make, x64) -> None:
+    grads = {"w": jnp.asarray(normal(size=(4, 6)))}
+    tx = make(**{} if make is gradtx.scale_by_lmo else {"eps": 0.0})
+    large = jax.tree.map(lambda g: 2.0**40 * g, grads)
+    once, large = (tx.update(g, tx.init(grads))[0]["w"] for g in (grads, large))
+    np.testing.assert_allclose(once, large, rtol=0, atol=1e-12)
+
+
+def test_dion2_follows_every_row_in_time(x64) -> None:
+    """What is not chosen stays, to the last digit."""
+    grads = {"w": jnp.asarray(normal(size=(4, 6)))}
+    tx = gradtx.scale_by_dion2(0.25, 0.5)
+    state, seen = tx.init(grads), np.zeros(4, bool)
+    for _ in range(8):
+        updates, new = tx.update(grads, state)
+        chosen = np.any(np.asarray(updates["w"]) != 0, axis=1)
+        assert chosen.sum() == 1
+        whole = np.asarray(state.mu["w"] + grads["w"])
+        np.testing.assert_array_equal(new.mu["w"], np.where(chosen[:, None], 0.5 * whole, whole))
+        state, seen = new, seen | chosen
+    assert seen.all()
+
+
+def test_keys_are_clipped_by_what_queries_are_not(x64) -> None:
+    params = {name: jnp.asarray(normal(size=(2, 3, 4))) for name in ("q", "k", "v")}
+    tx = gradtx.qk_clip({"q": "query", "k": "key"}, 10.0, 0.25, head_axis=1)
+    largest = {"q": jnp.array([160.0, 5.0, 10.0]), "k": jnp.array([160.0, 5.0, 10.0]), "v": None}
+    updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params, max_logits=largest)
+    after = gradtx.apply_updates(params, updates)
+    for name, factor in (("q", 0.5), ("k", 0.125), ("v", 1.0)):
+        factors = np.array([factor, 1.0, 1.0])[None, :, None]
+        np.testing.assert_allclose(after[name], factors * params[name], rtol=1e-14)
+
+
 # --- mistakes ---------------------------------------------------------------------------------------
 
 
@@ -182,6 +238,13 @@ def with_axes(*arguments, **options):
     return lambda: gradtx.scale_by_muon(
         weight_dimension_numbers={"w": MatrixAxes(*arguments, **options)}
     ).init({"w": jnp.ones((4, 6))})
+
+
+W = {"w": jnp.ones((4, 6))}
+
+
+def clipped(largest):
+    return gradtx.qk_clip({"w": "query"}).update(W, gradtx.EmptyState(), W, max_logits=largest)
 
 
 MISTAKES = [
@@ -200,6 +263,21 @@ MISTAKES = [
     (
         lambda: gradtx.muon(0.1, scale="rms"),
         "scale_by_shape: scale must be one of original, spectral, none, got",
+    ),
+    (lambda: gradtx.dion2(0.1, 1.5), r"dion2: fraction must lie in \(0, 1\], got 1.5"),
+    (
+        lambda: gradtx.scion(0.1, {"w": "frobenius"}).init(W),
+        "norms must give one of spectral, sign, embedding",
+    ),
+    (
+        lambda: gradtx.scale_by_lmo({"w": "sign"}).update({"w": jnp.ones(3)}, gradtx.EmptyState()),
+        r"the norm 'sign' is one of matrices, and a tensor of shape \(3,\) is none",
+    ),
+    (lambda: clipped({"w": jnp.ones(4)}), r"one number for each head, .* the size 6 of axis -1; got \(4,\)"),
+    (lambda: clipped({"w": None}), "qk_clip: max_logits must have a vector for this query"),
+    (
+        lambda: gradtx.qk_clip({"w": "value"}).update(W, gradtx.EmptyState(), W, max_logits=W),
+        "qk_clip: parts must give 'query' or 'key', got 'value'",
     ),
     (
         lambda: gradtx.contrib.galore(

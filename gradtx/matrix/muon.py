@@ -1,6 +1,5 @@
 """Muon: matrices step along orthogonal matrices, everything else by AdamW."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -14,8 +13,8 @@ from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
 from gradtx.matrix.axes import matrix_axes, on_matrices
 from gradtx.matrix.partner import beside
-from gradtx.matrix.polar import EXACTLY, PRECONDITIONINGS, by_polynomials
-from gradtx.matrix.polynomials import COEFFICIENTS, STANDARD, triples_of
+from gradtx.matrix.polar import orthogonalizer
+from gradtx.matrix.polynomials import COEFFICIENTS, STANDARD
 from gradtx.matrix.shapes import scale_by_shape
 from gradtx.optimizers.adam import adamw
 from gradtx.transforms.adaptive import debiased_mean
@@ -31,34 +30,6 @@ class MuonState(NamedTuple):
     count: Array
     mu: Params
     ns_coeffs: Array
-
-
-def orthogonalizer(
-    name: str,
-    *,
-    ns_coeffs: Any = STANDARD,
-    ns_steps: int = 5,
-    ns_beyond: str | None = None,
-    ns_dtype: DType = None,
-    eps: Any = 1e-8,
-    preconditioning: str = "frobenius",
-    method: str = "newton_schulz",
-) -> Callable[[Array], Array]:
-    """The function that makes matrices orthogonal, on the last two axes; its arguments are those of Muon.
-
-    Raises:
-        ValueError: for arguments that name nothing, or are no coefficients.
-    """
-    if preconditioning not in PRECONDITIONINGS:
-        raise ValueError(
-            f"{name}: preconditioning must be one of {', '.join(PRECONDITIONINGS)}, got {preconditioning!r}"
-        )
-    triples = triples_of(name, ns_coeffs, ns_steps, ns_beyond)
-    if method in EXACTLY:
-        return EXACTLY[method]
-    if method != "newton_schulz":
-        raise ValueError(f"{name}: method must be one of newton_schulz, {', '.join(EXACTLY)}, got {method!r}")
-    return lambda x: by_polynomials(x, triples, preconditioning, eps, ns_dtype)
 
 
 def _coefficients(arguments: Any) -> Any:

@@ -1,13 +1,15 @@
 """The orthogonal factor of a matrix: exactly, or nearly, by polynomials, with products alone."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import abs_sq, cast, sqrt
+from gradtx.arrays.numerics import abs_sq, cast, quotient, sqrt
 from gradtx.arrays.types import Array, DType
-from gradtx.matrix.polynomials import gram, quintic
+from gradtx.matrix.polynomials import STANDARD, gram, quintic, triples_of
 
 
 def frobenius(x: Array) -> Array:
@@ -15,9 +17,14 @@ def frobenius(x: Array) -> Array:
     return sqrt(jnp.sum(abs_sq(x), axis=(-2, -1), keepdims=True))
 
 
+def unit(x: Array) -> Array:
+    """Matrices of norm 1; 0 stays 0."""
+    return x * quotient(1, frobenius(x))
+
+
 # What makes the largest singular value about 1, for matrices with no more rows than columns.
 PRECONDITIONINGS = {
-    "frobenius": lambda x, eps: x / (frobenius(x) + eps),
+    "frobenius": lambda x, eps: unit(x) if eps is None else x / (frobenius(x) + eps),
     "spectral": lambda x, eps: x / (jnp.linalg.norm(x, ord=2, axis=(-2, -1), keepdims=True) + eps),
     "aol": lambda x, eps: x / sqrt(jnp.maximum(jnp.sum(jnp.abs(gram(x)), axis=-1, keepdims=True), eps)),
     "schatten": lambda x, eps: x / sqrt(jnp.maximum(frobenius(gram(x)), eps)),
@@ -31,7 +38,7 @@ def by_polynomials(x: Array, triples: Any, preconditioning: str, eps: Any, dtype
         x: the matrices.
         triples: the coefficients of every step.
         preconditioning: what they are divided by first; see `PRECONDITIONINGS`.
-        eps: keeps divisors above 0.
+        eps: keeps divisors above 0; of the norm, None leaves it away where that is not 0.
         dtype: that of the products. Default: that of x.
     """
     tall = x.shape[-2] > x.shape[-1]
@@ -42,11 +49,18 @@ def by_polynomials(x: Array, triples: Any, preconditioning: str, eps: Any, dtype
     return cast(y.mT if tall else y, x.dtype)
 
 
+def _decomposed(x: Array) -> tuple[Array, Array, Array]:
+    """Singular vectors and values, NaN for what is not finite: with it, LAPACK may never come back."""
+    finite = jnp.all(jnp.isfinite(x), axis=(-2, -1), keepdims=True)
+    u, s, vh = jnp.linalg.svd(jnp.where(finite, x, 0), full_matrices=False)
+    return jnp.where(finite, u, jnp.nan), s, vh
+
+
 def by_singular_vectors(x: Array) -> Array:
     """U·Vᴴ of the singular value decomposition U·Σ·Vᴴ; what Σ is 0 for stays 0, as in polynomials."""
     if not x.size:
         return x
-    u, s, vh = jnp.linalg.svd(x, full_matrices=False)
+    u, s, vh = _decomposed(x)
     rounding = s[..., :1] * max(x.shape[-2:]) * jnp.finfo(s.dtype).eps
     return (u * (s > rounding)[..., None, :]) @ vh
 
@@ -57,12 +71,63 @@ def by_halley(x: Array) -> Array:
         return x
     tall = x.shape[-2] >= x.shape[-1]
     matrices = (x if tall else x.mT.conj()).reshape(-1, *(x if tall else x.mT).shape[-2:])
-    nothing = frobenius(matrices) == 0
+    size = frobenius(matrices)
+    nothing = (size == 0) | ~jnp.isfinite(size)
     safe = jnp.where(nothing, jnp.eye(*matrices.shape[-2:], dtype=x.dtype), matrices)
     factors = jax.lax.map(lambda one: jax.lax.linalg.qdwh(one)[0], safe)
-    factors = jnp.where(nothing, 0, factors)
+    factors = jnp.where(nothing, size, factors)  # 0, or what is not finite
     return (factors if tall else factors.mT.conj()).reshape(x.shape)
 
 
-EXACTLY = {"svd": by_singular_vectors, "qdwh": by_halley}
+METHODS = {"svd": by_singular_vectors, "qdwh": by_halley}
 """Exact factors by the name of the method, beside ``"newton_schulz"``."""
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def exactly(x: Array, method: str) -> Array:
+    """The orthogonal factor by one of the exact `METHODS`, with its derivative, which is 0 at 0."""
+    return METHODS[method](x)
+
+
+@exactly.defjvp
+def _exactly_jvp(method: str, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (x,), (dx,) = primals, tangents
+    if not x.size:
+        return x, dx
+    # Singular vectors have infinite derivatives where values coincide, their product has none.
+    u, s, vh = _decomposed(x)
+    uh, v = u.mT.conj(), vh.mT.conj()
+    turned = uh @ dx @ v
+    turned = (turned - turned.mT.conj()) * quotient(1, s[..., None] + s[..., None, :])
+    inverse = quotient(1, s)
+    beside_rows = (dx - u @ (uh @ dx)) @ (v * inverse[..., None, :]) @ vh
+    beside_columns = (u * inverse[..., None, :]) @ (uh @ (dx - (dx @ v) @ vh))
+    return exactly(x, method), u @ turned @ vh + beside_rows + beside_columns
+
+
+def orthogonalizer(
+    name: str,
+    *,
+    ns_coeffs: Any = STANDARD,
+    ns_steps: int = 5,
+    ns_beyond: str | None = None,
+    ns_dtype: DType = None,
+    eps: Any = None,
+    preconditioning: str = "frobenius",
+    method: str = "newton_schulz",
+) -> Callable[[Array], Array]:
+    """The function that makes matrices orthogonal, on the last two axes; its arguments are those of Muon.
+
+    Raises:
+        ValueError: for arguments that name nothing, or are no coefficients.
+    """
+    if preconditioning not in PRECONDITIONINGS:
+        raise ValueError(
+            f"{name}: preconditioning must be one of {', '.join(PRECONDITIONINGS)}, got {preconditioning!r}"
+        )
+    triples = triples_of(name, ns_coeffs, ns_steps, ns_beyond)
+    if method in METHODS:
+        return lambda x: exactly(x, method)
+    if method != "newton_schulz":
+        raise ValueError(f"{name}: method must be one of newton_schulz, {', '.join(METHODS)}, got {method!r}")
+    return lambda x: by_polynomials(x, triples, preconditioning, eps, ns_dtype)

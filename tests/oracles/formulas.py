@@ -751,6 +751,108 @@ def muon(beta=0.95, steps=5, eps=1e-8, exact=False, scale=lambda m, n: max(1, n 
     return update
 
 
+def normuon(beta=0.95, b2=0.95, eps=1e-8, rms=0.2, nesterov=False, steps=5) -> Update:
+    """Li et al. 2025, algorithm 1, whose rows are our columns; without `rms`, as in their code."""
+    m, v = 0.0, 0.0
+
+    def update(g, p):
+        nonlocal m, v
+        m = beta * m + (1 - beta) * g
+        o = near_orthogonal(beta * m + (1 - beta) * g if nesterov else m, steps, 0.0)
+        v = b2 * v + (1 - b2) * (o**2).mean(axis=0)
+        even = o / (np.sqrt(v) + eps)
+        norm = rms * np.sqrt(g.size) if rms else max(1, g.shape[1] / g.shape[0]) ** 0.5 * np.linalg.norm(o)
+        return norm * even / np.linalg.norm(even)
+
+    return update
+
+
+def adamuon(beta=0.95, b2=0.95, eps=1e-8, rms=0.2, signed=True, steps=5) -> Update:
+    """Si et al. 2025, algorithm 1."""
+    m, v = 0.0, 0.0
+
+    def update(g, p):
+        nonlocal m, v
+        m = beta * m + (1 - beta) * g
+        o = near_orthogonal(np.sign(m) if signed else m, steps, 0.0)
+        v = b2 * v + (1 - b2) * o**2
+        even = o / (np.sqrt(v) + eps)
+        return rms * np.sqrt(g.size) * even / np.linalg.norm(even)
+
+    return update
+
+
+def polargrad(beta=0.95) -> Update:
+    """Lau et al. 2025, algorithm 1, momentum first, by singular values."""
+    m = 0.0
+
+    def update(g, p):
+        nonlocal m
+        m = beta * m + (1 - beta) * g
+        U, s, V = np.linalg.svd(m, full_matrices=False)
+        return s.sum() * U @ V
+
+    return update
+
+
+def hyperball(eta: float) -> Update:
+    """Wen et al. 2025: a step on the sphere of the first param's norm."""
+    R = None
+
+    def update(g, p):
+        nonlocal R
+        R = np.linalg.norm(p) if R is None else R
+        moved = p - eta * R * g / np.linalg.norm(g)
+        return R * moved / np.linalg.norm(moved) - p
+
+    return update
+
+
+def lmo(kind: str, radius=1.0, steps=5) -> Update:
+    """Pethick et al. 2025, table 2, for matrices (inputs, outputs)."""
+
+    def update(g, p):
+        m, n = g.shape
+        direction = {
+            "spectral": lambda: np.sqrt(n / m) * near_orthogonal(g, steps, 0.0),
+            "sign": lambda: np.sign(g) / m,
+            "embedding": lambda: g / np.sqrt((g**2).mean(axis=1, keepdims=True)),
+            "rms": lambda: g / np.sqrt((g**2).mean()),
+        }
+        return radius * direction[kind]()
+
+    return update
+
+
+def dion2(fraction=0.25, decay=0.95, steps=5) -> Update:
+    """Ahn et al. 2025, of whole matrices."""
+    m = 0.0
+
+    def update(g, p):
+        nonlocal m
+        m = m + g
+        turned = m.shape[0] >= m.shape[1]
+        x = m.T.copy() if turned else m.copy()
+        chosen = np.argsort(-np.abs(x).sum(axis=1))[: int(np.ceil(fraction * len(x)))]
+        u = np.zeros_like(x)
+        u[chosen] = near_orthogonal(x[chosen], steps, 0.0)
+        x[chosen] *= decay
+        m, u = (x.T, u.T) if turned else (x, u)
+        return u
+
+    return update
+
+
+def qk_clip(maxima, threshold: float, power: float) -> Update:
+    """Kimi K2, section 2.1, of queries or keys whose heads lie along the last axis."""
+
+    def update(g, p):
+        gamma = np.minimum(1, threshold / np.asarray(maxima)) ** power
+        return np.repeat(gamma, p.shape[1] // len(gamma)) * (p + g) - p
+
+    return update
+
+
 def galore(rank: int, gap: int, alpha: float, inner: Update) -> Update:
     """Zhao et al. 2024, algorithm 1, projecting the longer side; `inner` is ρ."""
     P, t = None, 0
