@@ -148,6 +148,9 @@ from gradtx.matrix.scion import LayerNorm as LayerNorm
 from gradtx.matrix.scion import scale_by_lmo as scale_by_lmo
 from gradtx.matrix.scion import scion as scion
 from gradtx.matrix.shapes import scale_by_shape as scale_by_shape
+from gradtx.matrix.soap import ScaleBySOAPState as ScaleBySOAPState
+from gradtx.matrix.soap import scale_by_soap as scale_by_soap
+from gradtx.matrix.soap import soap as soap
 
 # microbatching: the one that Optax has here too
 from gradtx.microbatching.loop import microbatch as microbatch

@@ -1062,6 +1062,20 @@ MATRIX = [
         is_data=False,
     ),
     Row(
+        "scale_by_soap",
+        lambda x: x.masked(x.scale_by_soap(every=2), by_axes),
+        lambda: f.soap(every=2),
+        in_optax=False,
+        supports_complex=False,
+        is_data=False,
+    ),
+    Row(
+        "soap",
+        lambda x: x.soap(0.1, every=1, one_sided=True, method="eigh"),
+        in_optax=False,
+        supports_complex=False,
+    ),
+    Row(
         "muon-exact",
         lambda x: x.muon(0.1, method="svd", scale="spectral", ns_dtype="bfloat16"),
         lambda: f.then(f.muon(exact=True, scale=lambda rows, columns: (columns / rows) ** 0.5), down),

@@ -14,6 +14,7 @@ from gradtx.matrix.axes import MatrixAxes, joined, pieces, sizes
 from gradtx.matrix.polar import METHODS, exactly
 from gradtx.matrix.polynomials import triples_of
 from tests.laws import run
+from tests.oracles import formulas
 from tests.torch_parity.cases import TORCH_NEWTON_SCHULZ, newton_schulz
 
 normal = np.random.default_rng(0).normal
@@ -231,6 +232,85 @@ def test_keys_are_clipped_by_what_queries_are_not(x64) -> None:
         np.testing.assert_allclose(after[name], factors * params[name], rtol=1e-14)
 
 
+# --- SOAP --------------------------------------------------------------------------------------------
+
+
+def steps_of(tx, grads):
+    state, found = tx.init({"w": jnp.zeros_like(grads[0])}), []
+    for grad in grads:
+        updates, state = tx.update({"w": jnp.asarray(grad)}, state)
+        found.append(np.asarray(updates["w"]))
+    return found, state
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("stagger", [True, False])
+def test_soap_equals_the_paper_over_20_steps(every, stagger, x64) -> None:
+    grads, oracle = [normal(size=(5, 5)) for _ in range(20)], formulas.soap(every=every, stagger=stagger)
+    found, _ = steps_of(gradtx.scale_by_soap(every=every, stagger=stagger), grads)
+    for update, grad in zip(found, grads, strict=True):
+        np.testing.assert_allclose(update, oracle(grad, None), rtol=0, atol=1e-12)
+
+
+def test_soap_turns_with_the_rows(x64) -> None:
+    """Its bases are those of the gradients: orthogonal changes pass through."""
+    left, right = orthogonal(5), orthogonal(5)
+    grads = [normal(size=(5, 5)) for _ in range(6)]
+    for method in ("eigh", "qr"):
+        tx = gradtx.scale_by_soap(every=2, stagger=False, method=method)
+        found, turned = (steps_of(tx, some)[0] for some in (grads, [left @ g @ right for g in grads]))
+        np.testing.assert_allclose([left @ u @ right for u in found], turned, rtol=0, atol=1e-9)
+
+
+def test_soap_does_not_see_signs_and_order_of_its_basis(x64) -> None:
+    grads = [normal(size=(4, 4)) for _ in range(4)]
+    tx = gradtx.scale_by_soap(every=100)
+    _, state = steps_of(tx, grads)
+    q, p = (np.linalg.qr(normal(size=(1, 4, 4)))[0] for _ in range(2))
+    order, signs = np.array([2, 0, 3, 1]), np.array([1.0, -1.0, -1.0, 1.0])
+    nu = np.abs(normal(size=(4, 4)))
+    plain = state._replace(nu={"w": jnp.asarray(nu)}, basis={"w": [jnp.asarray(q), jnp.asarray(p)]})
+    relabelled = plain._replace(
+        nu={"w": jnp.asarray(nu[order])}, basis={"w": [jnp.asarray((q * signs)[..., order]), jnp.asarray(p)]}
+    )
+    one, other = (tx.update({"w": jnp.asarray(grads[0])}, s)[0]["w"] for s in (plain, relabelled))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("method", ["qr", "cholesky_qr", "eigh"])
+def test_bases_stay_orthogonal(method) -> None:
+    """To 1e-5 in float32 after 1000 renewals."""
+    tx = gradtx.scale_by_soap(every=1, method=method)
+    state = tx.init({"w": jnp.zeros((8, 8))})
+
+    def step(state, key):
+        return tx.update({"w": jax.random.normal(key, (8, 8))}, state)[1], None
+
+    state, _ = jax.jit(lambda s: jax.lax.scan(step, s, jax.random.split(jax.random.key(0), 1000)))(state)
+    for q in state.basis["w"]:
+        np.testing.assert_allclose(q[0].T @ q[0], np.eye(8), rtol=0, atol=1e-5)
+    assert state.count == 1000 and state.rejected["w"] == 0
+
+
+def test_a_basis_that_is_not_finite_is_not_taken() -> None:
+    tx = gradtx.scale_by_soap(every=1)
+    _, state = steps_of(tx, [normal(size=(3, 3)).astype(np.float32)] * 2)
+    _, after = tx.update({"w": jnp.full((3, 3), jnp.nan)}, state)
+    assert after.rejected["w"] == 2
+    np.testing.assert_array_equal(after.basis["w"], state.basis["w"])
+
+
+def test_soap_has_no_branch_and_does_not_grow_with_the_blocks_of_a_shape() -> None:
+    def jaxpr(count):
+        params = {f"w{i}": jnp.ones((4, 6)) for i in range(count)}
+        tx = gradtx.scale_by_soap(every=5)
+        with gradtx.batching(gradtx.Stack()):
+            return str(jax.make_jaxpr(tx.update)(params, tx.init(params)))
+
+    assert "cond[" not in jaxpr(10) and "while[" not in jaxpr(10)
+    assert jaxpr(10).count("dot_general") == jaxpr(20).count("dot_general")
+
+
 # --- mistakes ---------------------------------------------------------------------------------------
 
 
@@ -263,6 +343,11 @@ MISTAKES = [
     (
         lambda: gradtx.muon(0.1, scale="rms"),
         "scale_by_shape: scale must be one of original, spectral, none, got",
+    ),
+    (lambda: gradtx.soap(0.1, every=0), r"soap: every must lie in \[1, inf\], got 0"),
+    (
+        lambda: gradtx.soap(0.1, method="svd"),
+        "scale_by_soap: method must be one of qr, cholesky_qr, eigh, got",
     ),
     (lambda: gradtx.dion2(0.1, 1.5), r"dion2: fraction must lie in \(0, 1\], got 1.5"),
     (

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType
 
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_none
@@ -255,3 +256,11 @@ def sharded_like(x: Array, y: Array) -> Array:
     """y, sharded as x is where that is explicit."""
     sharding = jax.typeof(x).sharding
     return y if all(entry is None for entry in sharding.spec) else jax.sharding.reshard(y, sharding)
+
+
+def everywhere(x: Array) -> Array:
+    """x whole on every device of the mesh in force, as `init` puts what has not the shape of a param."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or any(kind != AxisType.Auto for kind in mesh.axis_types):
+        return x
+    return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec())

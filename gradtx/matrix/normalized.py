@@ -9,7 +9,16 @@ from gradtx.arrays.types import Array, Params, Selector
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.matrix.axes import joined, matrix_axes, on_matrices, pieces, sharded_like, sizes, whole
+from gradtx.matrix.axes import (
+    everywhere,
+    joined,
+    matrix_axes,
+    on_matrices,
+    pieces,
+    sharded_like,
+    sizes,
+    whole,
+)
 from gradtx.matrix.partner import descending
 from gradtx.matrix.polar import frobenius, orthogonalizer
 from gradtx.matrix.polynomials import STANDARD
@@ -114,7 +123,7 @@ def scale_by_normuon(
         stacks = pieces(name, whole(mean), axes)
         pairs = [evened(orthogonal(x), v) for x, v in zip(stacks, nu, strict=True)]
         out = joined(name, [x for x, _ in pairs], grad.shape, axes)
-        return sharded_like(grad, out), dict(mu=mu, nu=[v for _, v in pairs])
+        return sharded_like(grad, out), dict(mu=mu, nu=[everywhere(v) for _, v in pairs])
 
     return init, update
 

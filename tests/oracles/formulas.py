@@ -853,6 +853,37 @@ def qk_clip(maxima, threshold: float, power: float) -> Update:
     return update
 
 
+def soap(b1=0.95, b2=0.95, eps=1e-8, every=10, stagger=True, exact=False) -> Update:
+    """Vyas et al. 2024, algorithm 3 and its code, of one matrix."""
+    t, m, v, L, R, Q, P = 0, 0.0, 0.0, 0.0, 0.0, None, None
+
+    def renewed(C, Q):
+        if exact or Q is None:
+            return np.linalg.eigh(C)[1][:, ::-1], np.arange(len(C))
+        order = np.argsort(-np.diag(Q.T @ C @ Q))
+        return np.linalg.qr((C @ Q)[:, order])[0], order
+
+    def update(g, p):
+        nonlocal t, m, v, L, R, Q, P
+        t += 1
+        if stagger and t == 1:
+            Q, P = np.eye(len(g)), np.eye(len(g[0]))
+        u = np.zeros_like(g)
+        if stagger or t > 1:
+            s = t if stagger else t - 1
+            m = b1 * m + (1 - b1) * g
+            v = b2 * v + (1 - b2) * (Q.T @ g @ P) ** 2
+            u = np.sqrt(1 - b2**s) / (1 - b1**s) * Q @ (Q.T @ m @ P / (np.sqrt(v) + eps)) @ P.T
+        L, R = b2 * L + (1 - b2) * g @ g.T, b2 * R + (1 - b2) * g.T @ g
+        if (t - 1) % every == 0:
+            (Q, rows), (P, columns) = renewed(L, Q), renewed(R, P)
+            if t > 1 or stagger:
+                v = v[rows][:, columns]
+        return u
+
+    return update
+
+
 def galore(rank: int, gap: int, alpha: float, inner: Update) -> Update:
     """Zhao et al. 2024, algorithm 1, projecting the longer side; `inner` is ρ."""
     P, t = None, 0

@@ -1,0 +1,235 @@
+"""SOAP: Adam in the eigenbasis of Shampoo's preconditioner."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradtx.arrays.cond import cond
+from gradtx.arrays.numerics import decay_towards, one_minus_power, sqrt
+from gradtx.arrays.types import Array, Params, Selector
+from gradtx.core.leafwise import leafwise
+from gradtx.core.recipe import recipe
+from gradtx.core.transformation import GradientTransformation
+from gradtx.matrix.axes import everywhere, joined, matrix_axes, pieces, sharded_like, sizes, whole
+from gradtx.matrix.bases import ORTHONORMAL, eigenbasis, power_step
+from gradtx.matrix.partner import descending
+from gradtx.values.domains import Count, Decay, NonNegative, Number
+
+
+class ScaleBySOAPState(NamedTuple):
+    """Where SOAP stands.
+
+    count: int32 scalar, updates so far;
+    mu: a tree like the params, the mean of past gradients;
+    nu: a tree like the params, the mean of their squares in the bases;
+    cov: for each param a list, of the means of G·Gᵀ and Gᵀ·G of its matrices; empty for a side without basis;
+    basis: the same, of orthogonal matrices;
+    rejected: a tree of int32 scalars, how often a new basis was not finite and the old one stayed.
+    """
+
+    count: Array
+    mu: Params
+    nu: Params
+    cov: Params
+    basis: Params
+    rejected: Params
+
+
+@leafwise(
+    state=ScaleBySOAPState,
+    by_leaf={"weight_dimension_numbers": matrix_axes},
+    unsigned=("nu",),
+    batch=True,
+    every="every",
+    spread="stagger",
+    others="hidden",
+    real_only=True,
+)
+def scale_by_soap(
+    b1: Decay = 0.95,
+    b2: Decay = 0.95,
+    b3: Decay | None = None,
+    eps: NonNegative = 1e-8,
+    every: Count = 10,
+    *,
+    max_dim: Count = 10000,
+    one_sided: bool = False,
+    method: str = "qr",
+    stagger: bool = True,
+    weight_dimension_numbers: Selector | None = None,
+):
+    """SOAP's direction: Adam's, in a basis of eigenvectors for the rows and one for the columns.
+
+    Lₜ = b3·Lₜ₋₁ + (1 − b3)·Gₜ·Gₜᵀ, Rₜ the same of Gₜᵀ·Gₜ, with bases of eigenvectors Q and P;
+    mₜ = b1·mₜ₋₁ + (1 − b1)·Gₜ, vₜ = b2·vₜ₋₁ + (1 − b2)·(Qᵀ·Gₜ·P)²; the update is
+    √(1 − b2ᵗ) / (1 − b1ᵗ)·Q·[Qᵀ·mₜ·P / (√vₜ + eps)]·Pᵀ. Every so many steps the bases follow L and R by one
+    step of orthogonal iteration, Q ← qr(L·Q), with its columns, and v, in the order of eigenvalues.
+
+    Args:
+        b1: decay of the first moment, in [0, 1).
+        b2: decay of the second moment, in [0, 1).
+        b3: decay of L and R, in [0, 1). Default: b2.
+        eps: added to the root, at least 0.
+        every: after how many steps a basis is renewed, at least 1.
+        max_dim: the largest side that has a basis; a larger one keeps its own axes.
+        one_sided: whether only the shorter side of a matrix has a basis.
+        method: ``"qr"``; ``"cholesky_qr"``, the same by products and Cholesky's decomposition, which is
+            faster on accelerators; or ``"eigh"``, the eigenvectors anew each time.
+        stagger: whether the tensors of one shape take turns, so that all steps cost the same and nothing
+            branches; then each is in its own axes, as Adam, until its first turn. If not, as in the authors'
+            code, all bases are renewed together, the first ones are eigenvectors of the first gradient,
+            whose update is 0, and the moments begin at the second.
+        weight_dimension_numbers: as in `scale_by_muon`.
+
+    A basis that is not finite is not taken: the old one stays, and the state counts it in ``rejected``.
+    Derivatives take bases as constant.
+
+    Raises:
+        ValueError: for an unknown method, a period below 1, and, at `init`, for a tensor that is no matrix,
+            or axes and parts that do not fit it; RuntimeError for complex tensors.
+
+    Source: Vyas et al., SOAP, arXiv:2409.11321.
+    """
+    name = "scale_by_soap"
+    if method not in (*ORTHONORMAL, "eigh"):
+        raise ValueError(f"{name}: method must be one of {', '.join(ORTHONORMAL)}, eigh, got {method!r}")
+    axes: Any = weight_dimension_numbers
+    decay = b2 if b3 is None else b3
+
+    def sides(rows: int, columns: int) -> list[int]:
+        """The sizes of the two bases; 0 for none."""
+        wanted = [rows <= columns, columns < rows] if one_sided else [True, True]
+        return [n if want and n <= max_dim else 0 for n, want in zip((rows, columns), wanted, strict=True)]
+
+    def init(param):
+        shapes = [
+            (count if n else 0, n, n) for count, *own in sizes(name, param.shape, axes) for n in sides(*own)
+        ]
+        cov = [jnp.zeros(shape, param.dtype) for shape in shapes]
+        # Until the first basis is there, a basis of 0 makes steps of 0.
+        basis = [
+            jnp.broadcast_to(jnp.eye(c.shape[-1], dtype=c.dtype), c.shape) if stagger else c for c in cov
+        ]
+        zero = jnp.zeros_like(param)
+        return dict(mu=zero, nu=zero, cov=cov, basis=basis, rejected=jnp.zeros([], jnp.int32))
+
+    def turned(x: Array, q: Array, p: Array) -> Array:
+        x = q.mT @ x if q.size else x
+        return x @ p if p.size else x
+
+    def turned_back(x: Array, q: Array, p: Array) -> Array:
+        x = q @ x if q.size else x
+        return x @ p.mT if p.size else x
+
+    def update(grad, mu, nu, cov, basis, rejected, step):
+        stacks = [pieces(name, whole(x), axes) for x in (grad, mu, nu)]
+        begun = step > 1
+        t = (step if stagger else jnp.maximum(step - 1, 1)).astype(grad.dtype)
+        scale = sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t)
+        new: list[tuple[Array, Array, Array]] = []
+        covs: list[Array] = []
+        for i, (g, m, v) in enumerate(zip(*stacks, strict=True)):
+            q, p = basis[2 * i : 2 * i + 2]
+            m_new = decay_towards(m, g, b1)
+            v_new = decay_towards(v, jax.lax.square(turned(g, q, p)), b2)
+            u = scale * turned_back(turned(m_new, q, p) / (sqrt(v_new) + eps), q, p)
+            if not stagger:
+                u, m_new, v_new = (
+                    jnp.where(begun, x, old) for x, old in ((u, 0 * g), (m_new, m), (v_new, v))
+                )
+            new.append((u, m_new, v_new))
+            covs += [
+                everywhere(decay_towards(c, product, decay)) if c.size else c
+                for c, product in zip(cov[2 * i : 2 * i + 2], (g @ g.mT, g.mT @ g), strict=True)
+            ]
+        out, mu, nu = (
+            sharded_like(grad, joined(name, list(own), grad.shape, axes)) for own in zip(*new, strict=True)
+        )
+        return out, dict(mu=mu, nu=nu, cov=covs, basis=basis, rejected=rejected)
+
+    def renewed(c: Array, q: Array) -> tuple[Array, Array]:
+        same = jnp.broadcast_to(jnp.arange(c.shape[-1]), c.shape[:-1])
+        if method == "eigh":
+            return eigenbasis(c), same
+        if stagger:
+            return power_step(c, q, method)
+        first = jnp.logical_not(jnp.any(q))
+        return cond(first, lambda c, q: (eigenbasis(c), same), lambda c, q: power_step(c, q, method), c, q)
+
+    def refresh(nu, cov, basis, rejected):
+        stacks, bases = pieces(name, whole(nu), axes), []
+        for i, (c, q) in enumerate(zip(cov, basis, strict=True)):
+            if not c.size:
+                bases.append(q)
+                continue
+            new, order = renewed(*map(jax.lax.stop_gradient, (c, q)))
+            good = jnp.all(jnp.isfinite(new), axis=(-2, -1), keepdims=True)
+            bases.append(everywhere(jnp.where(good, new, q)))
+            order = jnp.where(good[..., 0], order, jnp.arange(order.shape[-1]))
+            along = order[..., :, None] if i % 2 == 0 else order[..., None, :]
+            stacks[i // 2] = jnp.take_along_axis(stacks[i // 2], along, axis=-2 + i % 2)
+            rejected = rejected + jnp.sum(~good, dtype=jnp.int32)
+        nu = sharded_like(nu, joined(name, stacks, nu.shape, axes))
+        return dict(nu=nu, basis=bases, rejected=rejected)
+
+    return init, update, refresh
+
+
+@recipe
+def soap(
+    learning_rate: Number,
+    b1: Decay = 0.95,
+    b2: Decay = 0.95,
+    b3: Decay | None = None,
+    eps: NonNegative = 1e-8,
+    weight_decay: Number = 0.0,
+    weight_decay_mask: Selector | None = None,
+    every: Count = 10,
+    *,
+    max_dim: Count = 10000,
+    one_sided: bool = False,
+    method: str = "qr",
+    stagger: bool = True,
+    weight_dimension_numbers: Selector | None = None,
+    others: GradientTransformation | None = None,
+) -> GradientTransformation:
+    """SOAP: Adam in a basis that follows the gradients, for matrices; everything else by AdamW.
+
+    Args:
+        learning_rate: the step size; 3e-3 is where its authors begin.
+        b1, b2, b3, eps, every, max_dim, one_sided, method, stagger: as in `scale_by_soap`.
+        weight_decay: strength of the decay of matrices, which is multiplied by the learning rate.
+        weight_decay_mask: which of them decay, as in `add_decayed_weights`. Default: all.
+        weight_dimension_numbers: the axes that make matrices, as in `scale_by_muon`; None for a param gives
+            it to the others. Default: tensors with two axes are matrices.
+        others: the optimizer of the rest. Default: ``adamw(learning_rate)``.
+
+    Raises:
+        ValueError, RuntimeError: as `scale_by_soap`.
+
+    Example:
+        >>> import gradtx, jax, jax.numpy as jnp
+        >>> tx = gradtx.soap(3e-3, max_dim=4)
+        >>> params = {"kernel": jnp.ones((3, 8)), "bias": jnp.ones(8)}
+        >>> state = tx.init(params)
+        >>> [c.shape for c in gradtx.tree.get(state.inner_states["soap"], "cov")["kernel"]]
+        [(1, 3, 3), (0, 0, 0)]
+
+    Source: Vyas et al., SOAP, arXiv:2409.11321.
+    """
+    direction = scale_by_soap(
+        b1,
+        b2,
+        b3,
+        eps,
+        every,
+        max_dim=max_dim,
+        one_sided=one_sided,
+        method=method,
+        stagger=stagger,
+        weight_dimension_numbers=weight_dimension_numbers,
+    )
+    return descending(
+        "soap", direction, learning_rate, weight_decay, weight_decay_mask, others, weight_dimension_numbers
+    )
