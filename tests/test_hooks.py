@@ -11,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import gradtx
+from gradtx.arrays.select import select
 from tests.laws import Compilations, assert_close, assert_same_layout, normal, tree
 
 # --- layouts ----------------------------------------------------------------------------------------
@@ -351,6 +352,40 @@ def test_jit_step_goes_by_the_batch_around_it() -> None:
     with gradtx.batching(gradtx.Stack(lambda x: seen.append(x) or x)):
         step()
     assert seen
+
+
+# --- a choice for each leaf -------------------------------------------------------------------------
+
+
+def read(name: str, argument: str, selector: Any, params: Any) -> list[Any]:
+    return select(name, argument, selector, params, default="once")
+
+
+@gradtx.leafwise(state=TraceState, by_leaf={"kind": read})
+def counted_by_kind(kind: Any, rate: gradtx.Number = 1.0):
+    factor = {"once": 1.0, "twice": 2.0}.get(str(kind), 0.0)
+    init = lambda param: dict(trace=jnp.full_like(param, factor))  # noqa: E731
+    return init, lambda grad, trace: (rate * factor * grad, dict(trace=trace + factor))
+
+
+def test_each_leaf_has_its_choice_in_init_and_update() -> None:
+    params = {"a": jnp.ones(2), "b": jnp.ones(2), "c": None, "d": jnp.ones(2)}
+    tx = counted_by_kind({"a|d": "twice"}, gradtx.linear_schedule(1.0, 0.0, 2))
+    for update in (tx.update, jax.jit(tx.update)):
+        state = tx.init(params)
+        updates, after = update(params, state, params)
+        found = [state.inner_state.trace, updates, after.inner_state.trace]
+        for own, (a, b) in zip(found, [(2, 1), (2, 1), (4, 2)], strict=True):
+            assert own["c"] is None and own["a"][0] == own["d"][0] == a and own["b"][0] == b
+    with pytest.raises(ValueError, match="counted_by_kind: kind: the pattern 'x' matches none"):
+        counted_by_kind({"x": "twice"}).init(params)
+
+
+def test_numbers_differ_by_group_beside_choices() -> None:
+    params = {"a": jnp.ones(2), "b": jnp.ones(2), "d": jnp.ones(2)}
+    tx = gradtx.groups(counted_by_kind({"a|d": "twice"}), {"d": {"rate": 5.0}})
+    updates, _ = tx.update(params, tx.init(params), params)
+    assert [float(updates[name][0]) for name in "abd"] == [2.0, 1.0, 10.0]
 
 
 # --- batches ----------------------------------------------------------------------------------------
