@@ -1071,7 +1071,7 @@ MATRIX = [
     ),
     Row(
         "soap",
-        lambda x: x.soap(0.1, every=1, one_sided=True, method="eigh"),
+        lambda x: x.soap(0.1, every=1, method="eigh"),
         in_optax=False,
         supports_complex=False,
     ),

@@ -300,6 +300,17 @@ def test_a_basis_that_is_not_finite_is_not_taken() -> None:
     np.testing.assert_array_equal(after.basis["w"], state.basis["w"])
 
 
+def test_one_sided_soap_has_the_basis_of_the_shorter_side(x64) -> None:
+    """As if the other one were too long for one."""
+    grads = [normal(size=(3, 5)) for _ in range(6)]
+    one, other = (
+        steps_of(gradtx.scale_by_soap(every=2, **options), grads)[0]
+        for options in ({"one_sided": True}, {"max_dim": 4})
+    )
+    np.testing.assert_array_equal(one, other)
+    assert np.abs(np.subtract(one, steps_of(gradtx.scale_by_soap(every=2), grads)[0])).max() > 1e-3
+
+
 def test_soap_has_no_branch_and_does_not_grow_with_the_blocks_of_a_shape() -> None:
     def jaxpr(count):
         params = {f"w{i}": jnp.ones((4, 6)) for i in range(count)}

@@ -82,7 +82,8 @@ def scale_by_soap(
             whose update is 0, and the moments begin at the second.
         weight_dimension_numbers: as in `scale_by_muon`.
 
-    A basis that is not finite is not taken: the old one stays, and the state counts it in ``rejected``.
+    A basis that is not finite is not taken: the old one stays, and the state counts it in ``rejected``. What a
+    NaN in a gradient has not reached, columns of a matrix with one basis, goes on in the old one.
     Derivatives take bases as constant.
 
     Raises:
