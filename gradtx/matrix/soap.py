@@ -82,13 +82,14 @@ def scale_by_soap(
             whose update is 0, and the moments begin at the second.
         weight_dimension_numbers: as in `scale_by_muon`.
 
-    A basis that is not finite is not taken: the old one stays, and the state counts it in ``rejected``. What a
-    NaN in a gradient has not reached, columns of a matrix with one basis, goes on in the old one.
+    A basis that is not finite is not taken: the old one stays, and the state counts it in ``rejected``. What
+    a NaN in a gradient has not reached, columns of a matrix with one basis, goes on in the old one.
     Derivatives take bases as constant.
 
     Raises:
         ValueError: for an unknown method, a period below 1, and, at `init`, for a tensor that is no matrix,
-            or axes and parts that do not fit it; RuntimeError for complex tensors.
+            or axes and parts that do not fit it.
+        RuntimeError: for complex tensors.
 
     Source: Vyas et al., SOAP, arXiv:2409.11321.
     """
