@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.meshes import whole
 from gradtx.arrays.numerics import abs_sq, decay_towards, norm, one_minus_power, real_dtype, real_like, sqrt
 from gradtx.arrays.types import Array, Params, Scalar, Selector
-from gradtx.contrib.muon_axes import whole
 from gradtx.core.chain import chain
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays.cond import cond
+from gradtx.arrays.meshes import sharded_like, whole
 from gradtx.arrays.numerics import abs_sq, cast, decay_towards, real_dtype, real_like, sqrt
 from gradtx.arrays.types import Array, Params, Selector
 from gradtx.contrib.apollo import corrections, limited, projects, tall
-from gradtx.contrib.muon_axes import sharded_like, whole
 from gradtx.core.chain import chain
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.cond import cond
 from gradtx.arrays.errors import is_none
+from gradtx.arrays.meshes import sharded_like, whole
 from gradtx.arrays.numerics import safe_increment
 from gradtx.arrays.outline import outlined
 from gradtx.arrays.select import as_tree
@@ -19,15 +20,7 @@ from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
 from gradtx.core.treewise import treewise
-from gradtx.matrix.axes import (
-    MuonDimensionNumbers,
-    as_matrices,
-    axes_of,
-    check_axes,
-    from_matrices,
-    sharded_like,
-    whole,
-)
+from gradtx.matrix.axes import MuonDimensionNumbers, as_matrices, axes_of, check_axes, from_matrices
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate

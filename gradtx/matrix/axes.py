@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType
 
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_none
+from gradtx.arrays.meshes import sharded_like, whole
 from gradtx.arrays.select import select
 from gradtx.arrays.types import Array, Selector
 
@@ -239,28 +239,3 @@ def from_matrices(name: str, stack: Array, shape: tuple[int, ...], axes: MatrixA
 def _order(name: str, shape: tuple[int, ...], axes: MatrixAxes) -> tuple[int, ...]:
     rows, columns = rows_and_columns(name, shape, axes)
     return tuple(axis for axis in range(len(shape)) if axis not in rows + columns) + rows + columns
-
-
-def whole(x: Array, axes: Sequence[int] | None = None) -> Array:
-    """The tensor with these axes (default: all) whole on every device, where they are sharded explicitly."""
-    sharding = jax.typeof(x).sharding
-    entries = tuple(sharding.spec)
-    kept = tuple(None if axes is None or i in axes else entry for i, entry in enumerate(entries))
-    if kept == entries:
-        return x
-    spec = jax.sharding.PartitionSpec(*kept)
-    return jax.sharding.reshard(x, jax.sharding.NamedSharding(sharding.mesh, spec))
-
-
-def sharded_like(x: Array, y: Array) -> Array:
-    """y, sharded as x is where that is explicit."""
-    sharding = jax.typeof(x).sharding
-    return y if all(entry is None for entry in sharding.spec) else jax.sharding.reshard(y, sharding)
-
-
-def everywhere(x: Array) -> Array:
-    """x whole on every device of the mesh in force, as `init` puts what has not the shape of a param."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or any(kind != AxisType.Auto for kind in mesh.axis_types):
-        return x
-    return jax.lax.with_sharding_constraint(x, jax.sharding.PartitionSpec())

@@ -6,12 +6,13 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.meshes import sharded_like, whole
 from gradtx.arrays.types import Array, Params, Selector
 from gradtx.core.chain import chain
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.matrix.axes import joined, matrix_axes, pieces, sharded_like, whole
+from gradtx.matrix.axes import joined, matrix_axes, pieces
 from gradtx.matrix.partner import descending
 from gradtx.matrix.polar import orthogonalizer
 from gradtx.matrix.polynomials import STANDARD

@@ -4,21 +4,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from gradtx.arrays.meshes import everywhere, sharded_like, whole
 from gradtx.arrays.numerics import abs_sq, decay_towards, quotient, real_dtype, real_like, sqrt
 from gradtx.arrays.types import Array, Params, Selector
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.matrix.axes import (
-    everywhere,
-    joined,
-    matrix_axes,
-    on_matrices,
-    pieces,
-    sharded_like,
-    sizes,
-    whole,
-)
+from gradtx.matrix.axes import joined, matrix_axes, on_matrices, pieces, sizes
 from gradtx.matrix.partner import descending
 from gradtx.matrix.polar import frobenius, orthogonalizer
 from gradtx.matrix.polynomials import STANDARD

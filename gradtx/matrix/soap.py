@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays.cond import cond
+from gradtx.arrays.meshes import everywhere, sharded_like, whole
 from gradtx.arrays.numerics import decay_towards, one_minus_power, sqrt
 from gradtx.arrays.types import Array, Params, Selector
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.matrix.axes import everywhere, joined, matrix_axes, pieces, sharded_like, sizes, whole
+from gradtx.matrix.axes import joined, matrix_axes, pieces, sizes
 from gradtx.matrix.bases import ORTHONORMAL, eigenbasis, power_step
 from gradtx.matrix.partner import descending
 from gradtx.values.domains import Count, Decay, NonNegative, Number
