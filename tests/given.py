@@ -170,6 +170,11 @@ def cut(path: str, leaf: Any) -> Any:
     return gradtx.MatrixAxes(0, 1, output_split=2 if leaf.shape[1] and leaf.shape[1] % 2 == 0 else None)
 
 
+def norms(path: str, leaf: Any) -> Any:
+    """Norms: the usual one, and of tensors with more than two axes their size."""
+    return gradtx.LayerNorm("rms") if np.ndim(leaf) > 2 else None
+
+
 def has_heads(leaf: Any) -> bool:
     """Whether the last of two axes or more can be two heads."""
     return np.ndim(leaf) > 1 and leaf.shape[-1] % 2 == 0 < leaf.shape[-1]

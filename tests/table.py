@@ -18,6 +18,7 @@ from tests.given import (
     exact_variance,
     halves,
     heads,
+    norms,
     on_even_steps,
     one_axis_more,
     one_example,
@@ -1034,9 +1035,10 @@ MATRIX = [
     ),
     Row(
         "scion",
-        lambda x: x.scion(0.1),
+        lambda x: x.scion(0.1, norms),
         lambda: f.then(f.average(0.9, False), f.lmo("spectral"), f.decay(1.0), down),
         in_optax=False,
+        is_data=False,
     ),
     Row(
         "scale_by_dion2",

@@ -75,10 +75,13 @@ def scale_by_dion2(
     def of_rows(m: Array) -> tuple[Array, Array]:
         """The update of matrices with fewer rows than columns, and what is kept of them."""
         count = math.ceil(fraction * m.shape[-2])
-        _, chosen = jax.lax.top_k(jnp.sum(jnp.abs(m), axis=-1), count)
+        sizes = jnp.sum(jnp.abs(m), axis=-1)
+        _, chosen = jax.lax.top_k(sizes, count)
         rows = jnp.take_along_axis(m, chosen[..., None], axis=-2)
         one = jnp.arange(m.shape[0])[:, None]
-        update = jnp.zeros_like(m).at[one, chosen].set(orthogonal(rows))
+        # Which rows are the largest is not known beside a NaN: none of the matrix has a number then.
+        nothing = jnp.broadcast_to(0 * jnp.sum(sizes, axis=-1)[:, None, None], m.shape)
+        update = nothing.at[one, chosen].set(orthogonal(rows))
         return update, m.at[one, chosen].set(decay * rows)
 
     def step(m: Array) -> tuple[Array, Array]:
