@@ -31,6 +31,9 @@ if _TYPE_CHECKING:
     # perturbations: functions smoothed by noise
     from gradtx import perturbations as perturbations
 
+    # plot: schedules, groups and histories as pictures
+    from gradtx import plot as plot
+
     # projections: the nearest point of a set
     from gradtx import projections as projections
 
@@ -39,6 +42,14 @@ if _TYPE_CHECKING:
 
     # tree_utils: Optax's older names for what is in tree
     from gradtx import tree_utils as tree_utils
+
+    # checking: the laws, for rules of your own
+    from gradtx.checking.check import Checked as Checked
+    from gradtx.checking.check import check as check
+
+    # explaining: what an optimizer does, in words
+    from gradtx.explaining.explanation import Explanation as Explanation
+    from gradtx.explaining.explanation import explain as explain
     from gradtx.perturbations.gaussian import multi_normal as multi_normal
 
 # formats: how slots are kept in fewer bytes
@@ -422,8 +433,11 @@ except _PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
 _LATER = {"multi_normal": "perturbations.gaussian"}
+_LATER |= dict.fromkeys(("Checked", "check"), "checking.check")
+_LATER |= dict.fromkeys(("Explanation", "explain"), "explaining.explanation")
 _LATER |= dict.fromkeys(
-    ("assignment", "contrib", "experimental", "perturbations", "projections", "torch", "tree_utils"), ""
+    ("assignment", "contrib", "experimental", "perturbations", "plot", "projections", "torch", "tree_utils"),
+    "",
 )
 """What is imported when it is first asked for, and the module that it is in; a room is in none."""
 

@@ -11,7 +11,7 @@ from gradtx.arrays import errors
 from gradtx.arrays.numerics import as_array, at_least_float32, between, cast, is_number, promoted
 from gradtx.arrays.per_tensor import PerTensor
 from gradtx.arrays.reduction import shards_in_force
-from gradtx.arrays.types import Array, Params, PyTree, Scalar, State, Updates
+from gradtx.arrays.types import Array, KnownState, Params, PyTree, Scalar, State, Updates
 from gradtx.core.batch import batch_in_force
 from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.values.programs import Programs, Template
@@ -136,7 +136,7 @@ def periodic_update(
 
 
 def jit_step(
-    tx: GradientTransformation, grads: Updates, state: State, params: Params, **extra: Any
+    tx: GradientTransformation, grads: Updates, state: KnownState, params: Params, **extra: Any
 ) -> tuple[Params, State]:
     """One compiled step: ``params, state = jit_step(tx, grads, state, params)``.
 

@@ -1,5 +1,6 @@
 """The laws: what every transformation of `table.py` obeys.
 
+Those that ask for nothing but the transformation are public, in `gradtx.checking`; here they are asked of rows.
 A law takes a row and asserts. Bounds: two compilations of one formula differ by roundings, of which the
 formula may make much, so that they are compared in float64, as `closeness.py` says: 1e-11 is five digits
 above a rounding of the terms, which are of order 1, and as many below a mistake.
@@ -10,7 +11,6 @@ import gc
 import json
 import pickle
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,8 @@ import numpy as np
 
 import gradtx
 from gradtx.arrays.numerics import at_least_float32
+from gradtx.checking import laws as checked
+from gradtx.checking.case import Case
 from gradtx.core.layout import is_coded
 from gradtx.core.leafwise import Leafwise
 from tests import given
@@ -69,10 +71,25 @@ def tree(seed: int = 0, dtype: Any = None) -> Any:
     return {"dense": {"kernel": make(3, 4), "bias": make(4)}, "scale": make()}
 
 
-def pair(seed: int = 0) -> Any:
+def dense(seed: int = 0, dtype: Any = None) -> Any:
+    """The matrix and the vector of that model."""
+    return tree(seed, dtype)["dense"]
+
+
+def pair(seed: int = 0, dtype: Any = None) -> Any:
     """A matrix and a scalar of that model, for what takes long for each shape."""
-    whole = tree(seed)
+    whole = tree(seed, dtype)
     return {"kernel": whole["dense"]["kernel"], "scale": whole["scale"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn(Case):
+    """A row as the laws that are public take it, on these trees."""
+
+    draw: Callable[..., Any] = tree
+
+    def tree(self, seed: int, dtype: Any = None) -> Any:
+        return self.draw(seed, dtype)
 
 
 def zeros(params: Any) -> Any:
@@ -231,62 +248,32 @@ def _assert_fixed_on(axes: Any, tx: Any) -> None:
 
 @apart
 @law_of_stages
-@double_precision()
 def jit_is_eager(row: Row) -> None:
-    tx, params, grads = row(), tree(0), [tree(1), tree(2), tree(3)]
-    as_users_have_it = jax.jit(partial(looped, tx), compiler_options=USUAL)
-    assert_close(run(tx, params, grads), as_users_have_it(params, grads))
+    # Compiled as users have it.
+    checked.jit_is_eager(Drawn(row()), compiler_options=USUAL)
 
 
 @law_of_stages
-@double_precision()
 def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
-    tx, params, grads = row(), tree(0), [tree(1), tree(2)]
-    assert_close(run(tx, params, grads), jax.jit(looped)(tx, params, grads))
+    checked.numbers_may_be_traced(Drawn(row()))
 
 
 @apart
 @law_of_stages
-@double_precision()
 def vmap_over_params_is_a_loop(row: Row) -> None:
-    tx, pairs = row(), [(pair(i), pair(i + 5)) for i in range(3)]
-    one = lambda params, grad: looped(tx, params, [grad, grad])  # noqa: E731
-    _assert_vmap_is_loop(one, pairs)
+    checked.vmap_over_params_is_a_loop(Drawn(row(), draw=pair))
 
 
 @apart
 @law_of_stages
-@double_precision()
 def vmap_over_numbers_is_a_loop(row: Row) -> None:
-    def scaled(i: int) -> Any:
-        # Whole numbers (k, a seed) stay whole.
-        return jax.tree.map(lambda x: x if isinstance(x, int) else x * (1 - 0.01 * i), row())
-
-    params, grads = pair(0), [pair(1), pair(2)]
-    _assert_vmap_is_loop(lambda tx: looped(tx, params, grads), [(scaled(i),) for i in range(3)])
-
-
-def _assert_vmap_is_loop(function: Callable[..., Any], arguments: list[Any]) -> None:
-    if not jax.tree.leaves(arguments):
-        return
-    batch = jax.tree.map(lambda *xs: jnp.stack([jnp.asarray(x) for x in xs]), *arguments)
-    together, alone = jax.jit(jax.vmap(function))(*batch), jax.jit(function)
-    for i, one in enumerate(arguments):
-        assert_close(jax.tree.map(lambda x, i=i: x[i], together), alone(*one))
+    checked.vmap_over_numbers_is_a_loop(Drawn(row(), draw=pair))
 
 
 @apart
 @law_of_stages
 def gradients_through_updates_are_finite(row: Row) -> None:
-    def total(tx: Any, params: Any, grads: Any) -> Any:
-        after, _ = looped(tx, params, grads)
-        return sum(jnp.sum(x) for x in jax.tree.leaves(after))
-
-    gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2), allow_int=True))
-    params, three = pair(0), [pair(1), pair(2), pair(3)]
-    for grads in (three, zeros(three)):
-        found = jax.tree.leaves(gradient(row(), params, grads))
-        assert_finite([x for x in found if x.dtype != jax.dtypes.float0])  # whole numbers have no gradient
+    checked.derivatives_through_updates_are_finite(Drawn(row(), draw=pair))
 
 
 # --- 3. compilations --------------------------------------------------------------------------------
@@ -377,10 +364,7 @@ def elementwise_rules_see_each_number_alone(row: Row) -> None:
 @apart
 @law
 def zero_gradients_give_finite_updates(row: Row) -> None:
-    for dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
-        params = tree(0, dtype)
-        for start in (params, zeros(params)):
-            assert_finite(run(row(), start, [zeros(params)] * 3))
+    checked.zero_gradients_give_finite_updates(Drawn(row()))
 
 
 @law_of_stages
@@ -397,25 +381,13 @@ def odd_shapes_work(row: Row) -> None:
 
 
 @law_of_stages
-@double_precision()
 def none_is_left_alone(row: Row) -> None:
-    tx, own = row(), tree(0)["dense"]
-    params = {**own, "gone": None}
-    after, state = run(tx, params, [params, params])
-    assert after.pop("gone") is None
-    kept, kept_state = run(tx, own, [own, own])
-    assert_close(after, kept)
-    assert_close(state, kept_state)
+    checked.none_is_left_alone(Drawn(row(), draw=dense))
 
 
 @law_of_stages
 def a_missing_gradient_skips_its_param(row: Row) -> None:
-    tx, params = row(), tree(0)["dense"]
-    state = tx.init(params)
-    updates, after = tx.update({**params, "bias": None}, state, params)
-    assert updates["bias"] is None
-    assert_same_layout(after, state)
-    assert gradtx.apply_updates(params, updates)["bias"] is params["bias"]
+    checked.a_missing_gradient_skips_its_param(Drawn(row(), draw=dense))
 
 
 class Pair(NamedTuple):
@@ -524,18 +496,8 @@ def a_nan_or_an_infinity_shows(row: Row) -> None:
 
 
 @law_of_stages
-@double_precision()
 def donation_works(row: Row) -> None:
-    tx, params, grads = row(), tree(0), tree(1)
-    expected = run(tx, params, [grads, grads])
-    state = tx.init(params)
-    pointers = [x.unsafe_buffer_pointer() for x in jax.tree.leaves((params, state)) if _is_plain(x)]
-    assert len(set(pointers)) == len(pointers), "init shares a buffer"
-    old = [x for x in jax.tree.leaves(params)]
-    params, state = gradtx.jit_step(tx, grads, state, params)
-    params, state = gradtx.jit_step(tx, grads, state, params)
-    assert all(x.is_deleted() for x in old)
-    assert_close((params, state), expected)
+    checked.donation_works(Drawn(row()))
 
 
 def _is_plain(x: Any) -> bool:

@@ -39,6 +39,10 @@ ROOMS = [
     "microbatching",
     "drivers",
     "torch",
+    "explaining",
+    "plot",
+    "checking",
+    "__main__",
 ]
 """Top to bottom: a room imports those before it, and itself. `gradtx/__init__.py` imports all."""
 

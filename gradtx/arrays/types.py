@@ -1,6 +1,7 @@
 """The words of the library's signatures: arrays, trees of them, and functions of trees."""
 
-from typing import Any, Protocol, TypeAlias
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from gradtx.values.domains import Array as Array
 from gradtx.values.domains import Scalar as Scalar
@@ -13,6 +14,18 @@ Updates: TypeAlias = PyTree
 """A pytree like the params: gradients on the way in, steps to add on the way out."""
 State: TypeAlias = PyTree
 """What a transformation remembers between updates: named tuples, nested as the chains are."""
+if TYPE_CHECKING:
+
+    class MadeState(tuple[Any, ...]):
+        """A state as type checkers see it: a tuple, of which nothing more is known."""
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __getitem__(self, key: Any) -> Any: ...
+else:
+    MadeState = tuple
+KnownState: TypeAlias = tuple[Any, ...] | OrderedDict[str, Any]
+"""What can be a state: named tuples and tuples of such, or what `named_chain` makes. A tree of params, whose
+containers are others, cannot: type checkers find the two swapped."""
 OptState: TypeAlias = State
 """The name that Optax has for a `State`."""
 Selector: TypeAlias = Any
@@ -36,3 +49,12 @@ class TransformUpdateFn(Protocol):
     def __call__(
         self, updates: Updates, state: State, /, *args: Any, **extra: Any
     ) -> tuple[Updates, State]: ...
+
+
+class InitAndUpdate(Protocol):
+    """A gradient transformation, of this library or of another; a factory that nobody has called is none."""
+
+    @property
+    def init(self) -> TransformInitFn: ...
+    @property
+    def update(self) -> Any: ...

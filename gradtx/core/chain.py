@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, ParamSpec
 
-from gradtx.arrays.types import State
+from gradtx.arrays.types import InitAndUpdate, State
 from gradtx.core.layout import StateMismatch
 from gradtx.core.placement import Beginning
 from gradtx.core.transformation import GradientTransformation, Stage, check_transformation
@@ -16,6 +16,8 @@ P = ParamSpec("P")
 
 class Chain(GradientTransformation):
     """Transformations one after another; the state is the tuple of theirs."""
+
+    offered = ("members",)
 
     @property
     def members(self) -> tuple[GradientTransformation, ...]:
@@ -54,7 +56,7 @@ def _recorded(kind: type[Chain]) -> Callable[[Callable[P, Any]], Callable[P, Gra
 
 
 @_recorded(Chain)
-def chain(*transformations: Any):
+def chain(*transformations: InitAndUpdate):
     """Apply transformations one after another.
 
     Each sees the updates that the one before it returned; all see the same params and extra
@@ -112,7 +114,7 @@ class NamedChain(Chain):
 
 
 @_recorded(NamedChain)
-def named_chain(*args: Any):
+def named_chain(*args: tuple[str, InitAndUpdate]):
     """Apply transformations one after another; their states are found by name.
 
     Args:

@@ -29,6 +29,8 @@ Choice = Callable[[str, str, Selector, PyTree], Sequence[Hashable]]
 class Leafwise(Stage):
     """A primitive whose formula sees one tensor."""
 
+    offered = ("elementwise", "unsigned")
+
     @property
     def fuses(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only
         return not (self.batch or self.options["by_leaf"])

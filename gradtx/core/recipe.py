@@ -15,6 +15,8 @@ P = ParamSpec("P")
 class Recipe(GradientTransformation):
     """A transformation defined by the one that its function returns."""
 
+    offered = ("expansion",)
+
     @cached_property
     def expansion(self) -> GradientTransformation:
         """What the recipe stands for."""

@@ -41,7 +41,16 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
-from gradtx.arrays.types import Params, PyTree, State, TransformInitFn, TransformUpdateFn, Updates
+from gradtx.arrays.types import (
+    KnownState,
+    MadeState,
+    Params,
+    PyTree,
+    State,
+    TransformInitFn,
+    TransformUpdateFn,
+    Updates,
+)
 from gradtx.core.layout import ScheduledState as ScheduledState
 from gradtx.core.layout import StateForm, StateMismatch, TakenApart
 from gradtx.core.placement import Beginning
@@ -68,6 +77,8 @@ class GradientTransformation(Value):
             of the extra arguments that its signature names, or all if it takes ``**extra``.
     """
 
+    shown_as = "GradientTransformation"
+    offered = ("init", "name", "stages", "update")
     adopted: Callable[..., "GradientTransformation"]
     """The factory of those that are made from two functions."""
 
@@ -84,13 +95,13 @@ class GradientTransformation(Value):
         """What the factory's decorator was told."""
         return self.factory.options
 
-    def init(self, params: Params) -> State:
+    def init(self, params: Params) -> MadeState:
         """The state for these params; on ShapeDtypeStructs, the shapes, dtypes and shardings of it."""
         return self.start(Beginning.of(params), [self], ())
 
     def update(
-        self, updates: Updates, state: State, params: Params | None = None, **extra: Any
-    ) -> tuple[Updates, State]:
+        self, updates: Updates, state: KnownState, params: Params | None = None, **extra: Any
+    ) -> tuple[Updates, MadeState]:
         """The transformed updates and the next state.
 
         Args:
@@ -270,6 +281,11 @@ class Stage(GradientTransformation):
         del state
         return ()
 
+    def shares(self, params: Params) -> "Sequence[Share]":
+        """Which of the params it treats in which way; none if it treats all alike."""
+        del params
+        return ()
+
 
 _ASKED: Programs[list[Asks]] = Programs(lambda template: [], is_argument=lambda name: True)
 
@@ -286,6 +302,16 @@ class Labelled(NamedTuple):
     tx: GradientTransformation
     state: State
     names: frozenset[str] | None
+
+
+class Share(NamedTuple):
+    """Some of the params, which a stage treats alike: their label, the tree with nothing in the place of the
+    others, whether they are given to the wrapped transformation, and which numbers differ for them."""
+
+    label: Any
+    params: Params
+    inside: bool
+    numbers: Mapping[str, Any]
 
 
 def _as_it_is(shape: tuple[int, ...], param: tuple[int, ...]) -> tuple[int, ...]:

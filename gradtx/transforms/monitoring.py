@@ -179,6 +179,9 @@ def _noted(who: str, old: Any, new: Any) -> Any:
 class Measurement(Value):
     """A measurement with a state, for `monitor`; no transformation, for it does not return updates."""
 
+    shown_as = "Measurement"
+    offered = ("init", "update")
+
     def validate(self) -> None:
         """Raise if the arguments do not fit together."""
         self.factory.body(**self.arguments)

@@ -36,6 +36,7 @@ from gradtx.tree.reductions import allclose as allclose
 from gradtx.tree.reductions import max as max
 from gradtx.tree.reductions import min as min
 from gradtx.tree.reductions import norm as norm
+from gradtx.tree.reductions import norms as norms
 from gradtx.tree.reductions import size as size
 from gradtx.tree.reductions import sum as sum
 from gradtx.tree.reductions import vdot as vdot

@@ -71,6 +71,20 @@ def _extreme(kind: Literal["max", "min"], tree: Any, of_none: float) -> Array:
     return joined(kind, [in_dtype(x, dtype) for x in found]) if found else jnp.array(of_none)
 
 
+def norms(tree: Any) -> Any:
+    """The Euclidean norm of each tensor, in at least float32: what `plot.updates` draws over the steps.
+
+    Args:
+        tree: a tree of tensors.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> print(gradtx.tree.norms({"w": jnp.array([3.0, 4.0]), "b": None})["w"])
+        5.0
+    """
+    return map_leaves("norms", global_norm, tree=tree)
+
+
 def size(tree: Any) -> int:
     """How many numbers a tree has, as a Python integer.
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
 from jax.typing import DTypeLike
@@ -81,9 +81,20 @@ class Vouched(float):
     a float."""
 
 
-# A callable is resolved before a body sees its argument, so the body may compute with it: the Any
-# stands for `Callable[[Array], Scalar]`, which no type checker would let a formula multiply.
-ScalarOrSchedule: TypeAlias = float | Array | Any
+if TYPE_CHECKING:
+
+    class Scheduled(Any, Protocol):
+        """A function of the count of updates so far, where a number may be one.
+
+        Who calls a factory may give a function; its body is handed the number in force, and computes with it.
+        One annotation says both: the protocol, what is taken, and `Any`, what the body sees.
+        """
+
+        def __call__(self, count: Any, /) -> Any: ...
+else:
+    Scheduled = Callable[[Any], Any]
+
+ScalarOrSchedule: TypeAlias = float | Array | Scheduled
 """A number, or a schedule of it: a function of the count of updates so far."""
 Number = Annotated[ScalarOrSchedule, Interval("[-inf, inf]")]
 """Any number, or a schedule of it."""

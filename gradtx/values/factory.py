@@ -1,7 +1,6 @@
 """Factories: functions whose calls are recorded as values."""
 
 import inspect
-import math
 import sys
 import typing
 from collections.abc import Callable, Mapping
@@ -10,13 +9,11 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-import jax
-import numpy as np
-from jax.core import Tracer
-
 from gradtx.values.argument import KEYWORDS, POSITIONAL, REST, Argument
-from gradtx.values.parts import LEAF, Number, Part, key_form
+from gradtx.values.parts import LEAF, Number, Part
+from gradtx.values.source import Source
 from gradtx.values.value import Call, Maker, Value
+from gradtx.values.words import signature_in_words
 
 FACTORIES: dict[str, "Factory"] = {}
 """Every factory by its registered name: what `from_config` may call."""
@@ -185,12 +182,12 @@ class Factory:
         own = {name: x for name, x in changes.items() if name not in unknown}
         return {**arguments, **own, rest: {**arguments[rest], **{name: changes[name] for name in unknown}}}
 
-    def show(self, arguments: Mapping[str, Any]) -> str:
-        """The call as source text."""
+    def source(self, arguments: Mapping[str, Any]) -> Source:
+        """The call as source text, in parts."""
         args, kwargs = self.by_position(arguments)
-        parts = [*map(show, args), *(f"{name}={show(x)}" for name, x in kwargs.items())]
         name = f"{self.decorator}({self.name})" if self.decorator else self.name
-        return f"{name}({', '.join(parts)})"
+        parts = [("", x) for x in args] + [(f"{name}=", x) for name, x in kwargs.items()]
+        return Source(f"{name}(", parts, ")")
 
 
 @dataclass(frozen=True)
@@ -206,35 +203,6 @@ class Undecorated:
     def factory(self) -> Factory:
         """The factory of this function."""
         return factory_of(register(self.body, self.kind, decorator=self.decorator, **self.options))
-
-
-def show(x: object) -> str:
-    """Source text of an argument: what `repr` prints and `eval` reads."""
-    if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, Tracer):
-        return _show_array(x)
-    if type(x) is dict:
-        return "{" + ", ".join(f"{key!r}: {show(child)}" for key, child in x.items()) + "}"
-    if type(x) is list:
-        return "[" + ", ".join(map(show, x)) + "]"
-    if type(x) is tuple:
-        return "(" + ", ".join(map(show, x)) + ("," if len(x) == 1 else "") + ")"
-    if inspect.isfunction(x) or inspect.isclass(x):
-        return x.__name__
-    if isinstance(x, float) and not math.isfinite(x):
-        return f"float('{x}')"
-    if isinstance(x, complex):
-        return f"complex({show(x.real)}, {show(x.imag)})"
-    return repr(x)
-
-
-def _show_array(x: jax.Array | np.ndarray) -> str:
-    if (impl := key_form(x)) is not None:
-        return f"jax.random.wrap_key_data({_show_array(jax.random.key_data(x))}, impl={impl!r})"
-    # In the precision that JAX has now, it would cut what is of NumPy and wider.
-    maker = "jax.numpy" if jax.dtypes.canonicalize_dtype(x.dtype) == x.dtype else "numpy"
-    if not x.size:
-        return f"{maker}.zeros({show(x.shape)}, dtype='{x.dtype}')"
-    return f"{maker}.array({show(np.asarray(x).tolist())}, dtype='{x.dtype}')"
 
 
 def factory_of(function: object) -> Factory:
@@ -288,6 +256,8 @@ def register(
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
         setattr(public, attribute, getattr(body, attribute))
     public.__wrapped__ = body  # type: ignore[attr-defined]  # functions take attributes; inspect reads this one
+    if inspect.isfunction(body) and not hasattr(body, "__wrapped__"):
+        public.__signature__ = signature_in_words(body, kind.shown_as)  # type: ignore[attr-defined]  # as above
     factory = Factory(name or registered, name or shown, public, body, kind, options, decorator)
     public.factory = factory  # type: ignore[attr-defined]  # as above: how a function leads to its factory
     FACTORIES[factory.key] = factory

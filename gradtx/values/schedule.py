@@ -15,6 +15,8 @@ P = ParamSpec("P")
 class Schedule(Value):
     """A recorded function of the count: ``linear_schedule(0.0, 1.0, 100)(50)`` is 0.5."""
 
+    shown_as = "Schedule"
+
     def __call__(self, count: ArrayLike) -> Scalar:
         """The scheduled number for this count of updates so far (0 before the first)."""
         return self.factory.body(**self.numbers_at(count))(count)

@@ -23,6 +23,7 @@ from jax.tree_util import GetAttrKey
 
 from gradtx.values.counting import number_at
 from gradtx.values.parts import LEAF, Choice, Leaf, Node, Number, Part, is_concrete_scalar, is_number, key_of
+from gradtx.values.source import Source, Sourced, laid_out
 
 
 class Maker(Protocol):
@@ -46,16 +47,20 @@ class Maker(Protocol):
     def record(self, arguments: Mapping[str, Any]) -> Any: ...
     def run(self, arguments: Mapping[str, Any]) -> Any: ...
     def named(self, changes: Mapping[str, Any], arguments: Mapping[str, Any]) -> Mapping[str, Any]: ...
-    def show(self, arguments: Mapping[str, Any]) -> str: ...
+    def source(self, arguments: Mapping[str, Any]) -> Source: ...
 
 
-class Value:
+class Value(Sourced):
     """A recorded call, immutable; see the module's docstring."""
 
     _call: "Call"
     _leaves: tuple[Number, ...]
     synonyms: ClassVar[Mapping[str, str]] = {}
     """Second names of arguments that a call may use."""
+    shown_as: ClassVar[str] = "Value"
+    """What a signature says that a factory returns."""
+    offered: ClassVar[tuple[str, ...]] = ("arguments", "replace")
+    """What `dir`, and so an editor, offers beside what the classes above do."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -119,8 +124,15 @@ class Value:
             leaves += [numbers[name]] if name in numbers else own
         return unflatten(Call(self.factory, tuple(parts)), leaves)
 
+    def source(self) -> Source:
+        return self.factory.source(self.arguments)
+
     def __repr__(self) -> str:
-        return self.factory.show(self.arguments)
+        return laid_out(self)
+
+    def __dir__(self) -> list[str]:
+        offered = {name for cls in type(self).__mro__ for name in vars(cls).get("offered", ())}
+        return sorted({*dir(object), *offered})
 
     def __eq__(self, other: object) -> bool:
         if self is other:

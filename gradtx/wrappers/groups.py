@@ -9,10 +9,10 @@ import numpy as np
 from gradtx.arrays.numerics import zero_like
 from gradtx.arrays.outline import outlined
 from gradtx.arrays.select import Labels, select
-from gradtx.arrays.types import Selector, State
+from gradtx.arrays.types import Params, Selector, State
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.placement import Beginning
-from gradtx.core.transformation import GradientTransformation, InnerStates, Labelled, Plan, run_plan
+from gradtx.core.transformation import GradientTransformation, InnerStates, Labelled, Plan, Share, run_plan
 from gradtx.core.treewise import Treewise, treewise
 from gradtx.schedules.constant import constant_schedule
 from gradtx.values.domains import OFF
@@ -48,6 +48,18 @@ class Groups(Treewise):
             for label, variant in self.variants.items()
             if label is not OWN
         ]
+
+    def shares(self, params: Params) -> list[Share]:
+        overrides = self.arguments["overrides"]
+        chosen = _chosen(overrides, self.arguments["labels"], params)
+        labels = [OWN if label not in overrides else label for label in chosen]
+
+        def share(label: Any) -> Share:
+            own = Labels.of_leaves([one == label for one in labels], params)
+            numbers = overrides.get(label, {})
+            return Share(label, keep(own, params), numbers is not None, numbers or {})
+
+        return [share(label) for label in (*overrides, OWN) if label in labels]
 
 
 @treewise(kind=Groups, others="shown", on_shards=True)
@@ -87,11 +99,10 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
     variants = variants_of(inner, overrides)
     keys, own = list(variants), variants[OWN]
     plan = Plan(*(variant.stages for variant in variants.values()))
-    selector = {key: key for key in overrides} if labels is None else labels
 
     def resolve(tree):
         """Which params are not frozen, and for each of these the index of its variant."""
-        chosen = select("groups", "overrides" if labels is None else "labels", selector, tree, default=OWN)
+        chosen = _chosen(overrides, labels, tree)
         live = [overrides.get(label, {}) is not None for label in chosen]
         which = [
             keys.index(label) if label in variants else 0
@@ -112,6 +123,12 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
         return merge(live, new, still), state
 
     return init, update
+
+
+def _chosen(overrides: Overrides, labels: Selector | None, tree: Any) -> list[Any]:
+    """The label of every leaf of a tree."""
+    selector = {key: key for key in overrides} if labels is None else labels
+    return select("groups", "overrides" if labels is None else "labels", selector, tree, default=OWN)
 
 
 def variants_of(inner: GradientTransformation, overrides: Overrides) -> dict[Any, GradientTransformation]:

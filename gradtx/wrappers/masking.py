@@ -8,8 +8,14 @@ import jax
 from gradtx.arrays import errors
 from gradtx.arrays.outline import outlined
 from gradtx.arrays.select import Labels, labels_of, mask_of
-from gradtx.arrays.types import Selector, State, TransformUpdateFn
-from gradtx.core.transformation import GradientTransformation, InnerStates, Labelled, check_transformation
+from gradtx.arrays.types import Params, Selector, State, TransformUpdateFn
+from gradtx.core.transformation import (
+    GradientTransformation,
+    InnerStates,
+    Labelled,
+    Share,
+    check_transformation,
+)
 from gradtx.core.treewise import Treewise, treewise
 
 
@@ -52,7 +58,16 @@ def masked_update(inner: GradientTransformation, labels: Labels, mask_extra: boo
     return update
 
 
-@treewise(state=MaskedState, others="shown", on_shards=True)
+class Masked(Treewise):
+    """What `masked` returns: it knows which params it passes by."""
+
+    def shares(self, params: Params) -> list[Share]:
+        mask = mask_of("masked", "mask", self.arguments["mask"], params)
+        out = Labels([not one for one in mask.each], mask.treedef)
+        return [Share(True, keep(mask, params), True, {}), Share(False, keep(out, params), False, {})]
+
+
+@treewise(state=MaskedState, kind=Masked, others="shown", on_shards=True)
 def masked(inner: GradientTransformation, mask: Selector, *, mask_compatible_extra_args: bool = False):
     """Apply a transformation to some of the params; the updates of the others pass unchanged.
 
@@ -93,8 +108,31 @@ def _states_by_label(arguments: Mapping[str, Any], state: State) -> InnerStates:
     }
 
 
+def _members(transforms: Mapping[Hashable, Any], param_labels: Selector, tree: Any) -> dict[Hashable, Labels]:
+    """For each transformation, by its label, which params it is given."""
+    labels = labels_of("partition", "param_labels", param_labels, tree)
+    leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
+    found = [one for one, leaf in zip(labels.by_leaf(tree), leaves, strict=True) if leaf is not None]
+    unknown = {repr(label) for label in found if label not in transforms}
+    if unknown:
+        known = ", ".join(repr(label) for label in transforms)
+        raise ValueError(
+            f"partition: no transformation for the label {', '.join(sorted(unknown))}; there are: {known}"
+        )
+
+    def mask(label):
+        none = None not in transforms  # so that it is no label
+        return Labels([None if one is None and none else one == label for one in labels.each], labels.treedef)
+
+    return {label: mask(label) for label in transforms}
+
+
 class Partition(Treewise):
     """What `partition` returns: it knows what each label is given to."""
+
+    def shares(self, params: Params) -> list[Share]:
+        members = _members(self.arguments["transforms"], self.arguments["param_labels"], params)
+        return [Share(label, keep(mask, params), True, {}) for label, mask in members.items()]
 
     def labelled(self, state: State) -> list[Labelled]:
         transforms = self.arguments["transforms"]
@@ -140,36 +178,17 @@ def partition(
     for label, one in transforms.items():
         check_transformation("partition", f"transforms[{label!r}]", one)
 
-    def members(tree):
-        labels = labels_of("partition", "param_labels", param_labels, tree)
-        leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
-        found = [one for one, leaf in zip(labels.by_leaf(tree), leaves, strict=True) if leaf is not None]
-        unknown = {repr(label) for label in found if label not in transforms}
-        if unknown:
-            known = ", ".join(repr(label) for label in transforms)
-            raise ValueError(
-                f"partition: no transformation for the label {', '.join(sorted(unknown))}; there are: {known}"
-            )
-
-        def mask(label):
-            none = None not in transforms  # so that it is no label
-            return Labels(
-                [None if one is None and none else one == label for one in labels.each], labels.treedef
-            )
-
-        return {label: mask(label) for label in transforms}
-
     def init(params):
         return PartitionState(
             {
                 label: MaskedState(transforms[label].init(keep(chosen, params)))
-                for label, chosen in members(params).items()
+                for label, chosen in _members(transforms, param_labels, params).items()
             }
         )
 
     def update(updates, state, params=None, **extra):
         states, out = {}, updates
-        for label, chosen in members(outlined(updates, params)).items():
+        for label, chosen in _members(transforms, param_labels, outlined(updates, params)).items():
             part = masked_update(transforms[label], chosen, mask_compatible_extra_args)
             new, states[label] = part(updates, state.inner_states[label], params, **extra)
             out = merge(chosen, new, out)

@@ -9,7 +9,7 @@ from jax.core import Tracer
 from jax.tree_util import GetAttrKey
 
 from gradtx.torch.nn.functional._reduction import REDUCTIONS, check_reduction
-from gradtx.values.factory import show
+from gradtx.values.source import show
 
 WEIGHTS = ("weight", "pos_weight")
 """The options that are arrays."""

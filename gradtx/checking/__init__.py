@@ -1,0 +1,1 @@
+"""The laws of transformations that need no oracle, for rules of your own."""

@@ -1,0 +1,1 @@
+"""What an optimizer does, in words: its stages, formulas, numbers and groups."""
