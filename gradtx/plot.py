@@ -119,11 +119,7 @@ def updates(history: "Mapping[str, PyTree] | Sequence[Mapping[str, PyTree]]") ->
         >>> [axes.get_title() for axes in gradtx.plot.updates(history).axes]
         ['gradients', 'params', 'updates', 'updates / params']
     """
-    if not isinstance(history, Mapping):
-        if not history:
-            raise ValueError("plot.updates: the history has no step: append the measurements of each")
-        history = jax.tree.map(lambda *steps: np.stack([np.asarray(x) for x in steps]), *history)
-    measured = {name: _lines(tree) for name, tree in history.items()}
+    measured = {name: _lines(tree) for name, tree in _stacked(history).items()}
     if {"updates", "params"} <= measured.keys():
         norms = measured["params"]
         ratio = {path: x / norms[path] for path, x in measured["updates"].items() if path in norms}
@@ -137,6 +133,15 @@ def updates(history: "Mapping[str, PyTree] | Sequence[Mapping[str, PyTree]]") ->
         if len(lines) <= NAMED:
             axes.legend(fontsize="small")
     return figure
+
+
+def _stacked(history: "Mapping[str, PyTree] | Sequence[Mapping[str, PyTree]]") -> Mapping[str, PyTree]:
+    if isinstance(history, Mapping):
+        return history
+    if not history:
+        raise ValueError("plot.updates: the history has no step: append the measurements of each")
+    stack = lambda *steps: np.stack([np.asarray(x) for x in steps])  # noqa: E731
+    return {name: jax.tree.map(stack, *(step[name] for step in history)) for name in history[0]}
 
 
 def _lines(tree: PyTree) -> dict[str, np.ndarray]:

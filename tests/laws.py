@@ -1,6 +1,6 @@
 """The laws: what every transformation of `table.py` obeys.
 
-Those that ask for nothing but the transformation are public, in `gradtx.checking`; here they are asked of rows.
+Those that ask for nothing but the transformation are public, in `gradtx.checking`, and asked of rows here.
 A law takes a row and asserts. Bounds: two compilations of one formula differ by roundings, of which the
 formula may make much, so that they are compared in float64, as `closeness.py` says: 1e-11 is five digits
 above a rounding of the terms, which are of order 1, and as many below a mistake.
