@@ -14,7 +14,7 @@ from gradtx.core.transformation import GradientTransformation
 from gradtx.step import apply_updates
 
 PRECISE = (1e-11, 1e-11)
-"""Relative and absolute, for two compilations in float64: five digits above a rounding, and as many below a mistake."""
+"""Relative and absolute, in float64: five digits above a rounding, and as many below a mistake."""
 CLOSE = (2e-6, 1e-6)
 """In single precision: 8 units in the last place of 1, for a step or two that enlarge no rounding."""
 SINGLE = (np.float32, np.complex64, jnp.bfloat16, jnp.float16)

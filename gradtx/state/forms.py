@@ -55,6 +55,16 @@ def as_kept(names: list[str], state: State, given: Mapping[str, Any]) -> tuple[d
     return flat, converted
 
 
+def decoded(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A state dict with plain arrays in the place of slots that are kept in some form; and their names."""
+    flat = dict(given)
+    kept = [name.removesuffix("/form") for name in given if name.endswith("/form")]
+    for name in kept:
+        text = flat.pop(f"{name}/form")
+        flat[name] = _decoded(name, _read(name, text), flat)
+    return flat, kept
+
+
 def _slots(names: list[str], state: State) -> Iterator[_Slot]:
     start = 0
     for node in jax.tree.leaves(state, is_leaf=is_coded):
