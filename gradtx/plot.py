@@ -26,6 +26,8 @@ from gradtx.values.counting import OF_TRACERS, number_at
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+__all__ = ["groups", "schedule", "updates"]
+
 POINTS = 2000
 """At how many counts a schedule is asked at most."""
 NAMED = 12

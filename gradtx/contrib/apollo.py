@@ -142,6 +142,9 @@ def apollo(
 ) -> GradientTransformation:
     """APOLLO: AdamW's step sizes from moments of low rank: little state for matrices, and no decompositions.
 
+    p ← p − learning_rate·(S + weight_decay·p), where S is the gradient, each of its channels as long as
+    Adam would make it, √scale·‖N‖/‖R‖·G, as in `scale_by_apollo`.
+
     Args:
         learning_rate: the step size.
         rank, b1, b2, eps, scale, update_proj_gap, seed: as in `scale_by_apollo`.
@@ -178,6 +181,9 @@ def apollo_mini(
 ) -> GradientTransformation:
     """APOLLO-Mini: APOLLO of rank 1, with one scale for each matrix: hardly any state for matrices.
 
+    p ← p − learning_rate·(√scale·‖N‖/‖R‖·G + weight_decay·p), with the norms of `scale_by_apollo` over
+    whole matrices.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, scale, update_proj_gap, seed: as in `scale_by_apollo`.
@@ -185,6 +191,12 @@ def apollo_mini(
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Zhu et al., APOLLO: SGD-like memory, AdamW-level performance, arXiv:2412.05270.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.apollo_mini(0.1), {"w": jnp.ones((1024, 1024))}
+        >>> print(f"{gradtx.bytes_of(tx, params).per_parameter:.2f} bytes of state for each number")
+        0.01 bytes of state for each number
     """
     return chain(
         scale_by_apollo(1, b1, b2, eps, scale, update_proj_gap, per_tensor=True, seed=seed),

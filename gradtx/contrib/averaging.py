@@ -157,6 +157,9 @@ def schedule_free_sgd(
 ) -> GradientTransformation:
     """Gradient descent, schedule-free.
 
+    zₜ₊₁ = zₜ − learning_rate·gₜ, and the params are yₜ = b1·xₜ + (1 − b1)·zₜ with the average x of all z,
+    as in `schedule_free`.
+
     Args:
         learning_rate: the step size, after the warm-up.
         warmup_steps: length of the linear warm-up. Default: none.
@@ -164,6 +167,14 @@ def schedule_free_sgd(
         weight_decay: strength of the decay, which is multiplied by the learning rate.
 
     Source: Defazio et al., The road less scheduled, arXiv:2405.15682.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.schedule_free_sgd(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -1 0.5
     """
     if warmup_steps is not None:
         learning_rate = warmup_constant_schedule(0.0, learning_rate, warmup_steps)
@@ -186,6 +197,9 @@ def schedule_free_adamw(
 ) -> GradientTransformation:
     """AdamW without its first moment, schedule-free.
 
+    zₜ₊₁ = zₜ − learning_rate·(gₜ / (√v̂ + eps) + weight_decay·yₜ), and the params are yₜ = b1·xₜ + (1 −
+    b1)·zₜ with the average x of all z, as in `schedule_free`.
+
     Args:
         learning_rate: the step size, after the warm-up.
         warmup_steps: length of the linear warm-up. Default: none.
@@ -195,6 +209,14 @@ def schedule_free_adamw(
         weight_decay: strength of the decay, which is multiplied by the learning rate.
 
     Source: Defazio et al., The road less scheduled, arXiv:2405.15682.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.schedule_free_adamw(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.0025 0.0025
     """
     if warmup_steps is not None:
         learning_rate = warmup_constant_schedule(0.0, learning_rate, warmup_steps)
@@ -237,6 +259,9 @@ def schedule_free_radam(
 ) -> GradientTransformation:
     """RAdam without its first moment, schedule-free: it needs no warm-up.
 
+    zₜ₊₁ = zₜ − r·learning_rate·(gₜ / (√v̂ + eps) + weight_decay·yₜ), and the params are yₜ = b1·xₜ + (1 −
+    b1)·zₜ with the average x of all z, as in `schedule_free`.
+
     The learning rate is multiplied by r of `scale_by_radam`, and 0 for the first updates, until the second
     moment has averaged four gradients: with b2 = 0.999 it is five updates before the params move.
 
@@ -248,6 +273,14 @@ def schedule_free_radam(
         weight_decay: strength of the decay, which is multiplied by the learning rate.
 
     Source: Defazio et al., The road less scheduled, arXiv:2405.15682; Liu et al., arXiv:1908.03265.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.schedule_free_radam(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        0 0
     """
     optimizer = chain(
         scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=True),

@@ -76,6 +76,9 @@ def cocob(
 ) -> GradientTransformation:
     """COCOB: descent without a step size, by betting on the signs of gradients.
 
+    p ← x₀ + C / (L·max(G + L, alpha·L))·(L + R), where C is the sum of −g, G that of |g|, L the largest |g|
+    and R what was won, as in `scale_by_cocob`.
+
     Args:
         learning_rate: a factor of the gradients, 1 in the paper.
         alpha, eps: as in `scale_by_cocob`.
@@ -84,6 +87,14 @@ def cocob(
 
     Source: Orabona and Tommasi, Training deep networks without learning rates through coin betting,
     arXiv:1705.07795.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.cocob(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.01 0.01
     """
     return chain(
         add_decayed_weights(weight_decay, mask),

@@ -174,6 +174,9 @@ def sophia(
 ) -> GradientTransformation:
     """Sophia: clipped steps, each the longer the flatter the objective is in its coordinate.
 
+    p ← p − learning_rate·(clip(m̂ / max(gamma·h, eps), ±clip_threshold) + weight_decay·p), where h is the
+    mean of the Hessian's diagonal, as in `scale_by_sophia`.
+
     It needs the objective, a function of the params: ``tx.update(grads, state, params, obj_fn=loss)``.
 
     Args:
@@ -184,6 +187,14 @@ def sophia(
         weight_decay_mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Liu et al., Sophia, arXiv:2305.14342.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.sophia(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params, obj_fn=lambda p: jnp.sum(p["w"] ** 2))
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     estimates = clip_threshold, update_interval, hessian_diagonal_fn, mu_dtype
     return chain(

@@ -79,6 +79,14 @@ def prodigy(
             dₜ·learning_rate, as in the authors' package unless one asks for it (`use_bias_correction`).
 
     Source: Mishchenko and Defazio, Prodigy, arXiv:2306.06101.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.prodigy(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -1e-06 1e-06
     """
     _check_betas("contrib.prodigy", betas)
     b1, b2 = betas
@@ -152,6 +160,14 @@ def dadapt_adamw(
         weight_decay: strength of the decoupled weight decay.
 
     Source: Defazio and Mishchenko, Learning-rate-free learning by D-Adaptation, arXiv:2301.07733.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.dadapt_adamw(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -1e-06 1e-06
     """
     _check_betas("contrib.dadapt_adamw", betas)
     b1, b2 = betas

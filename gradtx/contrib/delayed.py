@@ -58,6 +58,9 @@ def acprop(
 ) -> GradientTransformation:
     """ACProp: AdaBelief without momentum in the numerator, its divisor one step behind.
 
+    p ← p − learning_rate·(g / (√ŝ + eps) + weight_decay·p), where s is the mean of |g − m|² before this
+    gradient, as in `scale_by_acprop`.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, eps_root: as in `scale_by_acprop`.
@@ -66,6 +69,14 @@ def acprop(
 
     Source: Zhuang et al., Momentum centering and asynchronous update for adaptive gradient methods,
     arXiv:2110.05454.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.acprop(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.05
     """
     return chain(
         scale_by_acprop(b1, b2, eps, eps_root),
@@ -135,12 +146,23 @@ def adopt(
 ) -> GradientTransformation:
     """ADOPT: Adam that converges for every b2, because its divisor is one step behind.
 
+    p ← p − learning_rate·m, where m is the mean of g / max(√v, eps), with v from before g, as in
+    `scale_by_adopt`.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, mu_dtype, nesterov, use_clipping, clip_value_fn: as in `scale_by_adopt`.
 
     Source: Taniguchi et al., ADOPT: modified Adam can converge with any β2 with the optimal rate,
     arXiv:2411.02853.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.adopt(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0 -0
     """
     direction = scale_by_adopt(
         b1, b2, eps, mu_dtype, nesterov=nesterov, use_clipping=use_clipping, clip_value_fn=clip_value_fn

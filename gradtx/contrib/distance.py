@@ -80,6 +80,9 @@ def dog(
 ) -> GradientTransformation:
     """DoG: gradient descent whose step size is the distance travelled over the gradients seen.
 
+    p ← p − learning_rate·r / √(G + eps)·g, where r is the largest ‖p − x₀‖ and G the sum of ‖g‖², as in
+    `scale_by_dog`.
+
     Its authors advise to evaluate an average of the params.
 
     Args:
@@ -89,6 +92,14 @@ def dog(
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Ivgi, Hinder and Carmon, DoG is SGD's best friend, arXiv:2302.12022.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.dog(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -2.16e-06 1.08e-06
     """
     decay = identity() if weight_decay is None else add_decayed_weights(weight_decay, mask)
     return chain(decay, scale_by_dog(init_step, eps), scale_by_learning_rate(learning_rate))
@@ -140,6 +151,9 @@ def dowg(
 ) -> GradientTransformation:
     """DoWG: DoG with gradients weighted by the distance at their time.
 
+    p ← p − learning_rate·r² / (√v + eps)·g, where r is the largest ‖p − x₀‖ and v the sum of r²·‖g‖², as in
+    `scale_by_dowg`.
+
     Args:
         learning_rate: a factor of the step size, 1 in the paper.
         init_estim_sq_dist, eps: as in `scale_by_dowg`.
@@ -147,6 +161,14 @@ def dowg(
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Khaled, Mishchenko and Jin, DoWG unleashed, arXiv:2305.16284.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.dowg(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.00886 0.00443
     """
     decay = identity() if weight_decay is None else add_decayed_weights(weight_decay, mask)
     return chain(decay, scale_by_dowg(init_estim_sq_dist, eps), scale_by_learning_rate(learning_rate))

@@ -59,10 +59,21 @@ def madgrad(
 ) -> GradientTransformation:
     """MADGRAD: dual averaging with momentum and a step size for each coordinate.
 
+    p ← momentum·p + (1 − momentum)·(x₀ − s / (∛G + eps)), where s and G are weighted sums of g and of |g|²,
+    as in `scale_by_madgrad`.
+
     Args:
         learning_rate, momentum, eps: as in `scale_by_madgrad`.
         weight_decay: strength of the L2 regularisation.
 
     Source: Defazio and Jelassi, Adaptivity without compromise, arXiv:2101.11075.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.madgrad(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.0215 0.0171
     """
     return chain(add_decayed_weights(weight_decay), scale_by_madgrad(learning_rate, momentum, eps))

@@ -118,6 +118,9 @@ def fira(
 ) -> GradientTransformation:
     """Fira: AdamW with moments of low rank, whose steps have full rank all the same.
 
+    p ← p − learning_rate·(√(1 − b2ᵗ)/(1 − b1ᵗ)·(N·Qᵀ + S) + weight_decay·p), with Adam's direction N in a
+    subspace Q, and the rest of the gradient scaled to S, as in `scale_by_fira`.
+
     Args:
         learning_rate: the step size.
         rank, b1, b2, eps, update_proj_gap: as in `scale_by_fira`.
@@ -126,6 +129,14 @@ def fira(
 
     Source: Chen et al., Fira: can we achieve full-rank training of LLMs under low-rank constraint?,
     arXiv:2410.01623.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.fira(0.1), {"w": jnp.eye(2)}
+        >>> grads = {"w": jnp.array([[3.0, 0.0], [0.0, 1.0]])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"].ravel()))
+        -0.1 -0 -0 -0.1
     """
     return chain(
         scale_by_fira(rank, b1, b2, eps, update_proj_gap),

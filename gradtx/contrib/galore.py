@@ -199,6 +199,9 @@ def galore(
 ) -> GradientTransformation:
     """GaLore: Adam in a subspace of low rank for each matrix, which changes from time to time.
 
+    p ← p − learning_rate·(scale·P·u + weight_decay·p), where u is Adam's direction of Pᵀ·G, as in
+    `scale_by_galore`.
+
     Args:
         learning_rate: the step size.
         rank, update_proj_gap, scale, base_optimizer, weight_dimension_numbers: as in `scale_by_galore`.

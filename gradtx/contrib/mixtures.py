@@ -109,6 +109,9 @@ def ademamix(
 ) -> GradientTransformation:
     """AdEMAMix: AdamW with a second, much slower mean of the gradients.
 
+    p ← p − learning_rate·((m̂ + alpha·n) / (√(v̂ + eps_root) + eps) + weight_decay·p), where n is a mean
+    that decays by b3, as in `scale_by_ademamix`.
+
     Args:
         learning_rate: the step size.
         b1, b2, b3, alpha, eps, eps_root, mu_dtype: as in `scale_by_ademamix`.
@@ -116,6 +119,14 @@ def ademamix(
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Pagliardini et al., The AdEMAMix optimizer: better, faster, older, arXiv:2409.03137.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.ademamix(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     return chain(
         scale_by_ademamix(b1, b2, b3, alpha, eps, eps_root, mu_dtype),
@@ -203,6 +214,9 @@ def simplified_ademamix(
 ) -> GradientTransformation:
     """Simplified AdEMAMix: one sum of gradients instead of two means.
 
+    p ← p − learning_rate·((m + alpha·g) / (√(v̂ + eps_root) + eps) + weight_decay·p) with m ← b1·m + g, as
+    in `scale_by_simplified_ademamix`.
+
     The sum grows to 1 / (1 − b1) gradients: the learning rate is smaller than Adam's by that factor.
 
     Args:
@@ -213,6 +227,14 @@ def simplified_ademamix(
 
     Source: Morwani et al., Connections between schedule-free optimizers, AdEMAMix, and accelerated SGD
     variants, arXiv:2502.02431.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.simplified_ademamix(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     return chain(
         scale_by_simplified_ademamix(b1, b2, alpha, eps, eps_root),

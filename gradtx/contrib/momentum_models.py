@@ -83,6 +83,14 @@ def momo(
         TypeError: at `update`, if it is called without ``value``.
 
     Source: Schaipp et al., MoMo: Momentum models for adaptive learning rates, arXiv:2305.07583.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.momo(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params, value=1.0)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.8 0.4
     """
 
     def init(params):
@@ -141,6 +149,14 @@ def momo_adam(
         TypeError: at `update`, if it is called without ``value``.
 
     Source: Schaipp et al., MoMo: Momentum models for adaptive learning rates, arXiv:2305.07583.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.contrib.momo_adam(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params, value=1.0)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.01 0.01
     """
 
     def init(params):

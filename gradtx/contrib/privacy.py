@@ -84,6 +84,9 @@ def dpsgd(
 ) -> GradientTransformation:
     """Gradient descent with differential privacy, on gradients per example.
 
+    p ← p − learning_rate·(Σᵢ gᵢ·min(1, l2_norm_clip / ‖gᵢ‖) + noise) / n, as in
+    `differentially_private_aggregate`.
+
     Args:
         learning_rate: the step size.
         l2_norm_clip, noise_multiplier: as in `differentially_private_aggregate`.
@@ -92,6 +95,14 @@ def dpsgd(
         nesterov: whether the momentum looks ahead.
 
     Source: Abadi et al., Deep learning with differential privacy, arXiv:1607.00133.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.contrib.dpsgd(0.1, l2_norm_clip=1.0, noise_multiplier=0.0, seed=0)
+        >>> params, per_example = {"w": jnp.ones(1)}, {"w": jnp.array([[3.0], [0.5]])}
+        >>> updates, state = tx.update(per_example, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.075
     """
     return chain(
         differentially_private_aggregate(l2_norm_clip, noise_multiplier, seed),

@@ -25,6 +25,9 @@ def lamb(
 ) -> GradientTransformation:
     """LAMB: AdamW's direction, scaled in each tensor to the tensor's own norm.
 
+    p ← p − learning_rate·‖p‖/‖u‖·u with u = m̂ / (√(v̂ + eps_root) + eps) + weight_decay·p, m̂ and v̂ as in
+    `scale_by_adam`, and norms by tensor.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, eps_root: as in `scale_by_adam`.
@@ -32,6 +35,14 @@ def lamb(
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: You et al., Large batch optimization for deep learning, arXiv:1904.00962.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.lamb(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root),
@@ -54,6 +65,9 @@ def lars(
 ) -> GradientTransformation:
     """LARS: momentum on gradients that are scaled in each tensor to the tensor's own norm.
 
+    With u = g + weight_decay·p and norms by tensor, b ← momentum·b +
+    learning_rate·trust_coefficient·‖p‖/(‖u‖ + eps)·u; p ← p − b.
+
     Args:
         learning_rate: the step size; it is applied before the momentum.
         weight_decay: strength of the decay, added to the gradient.
@@ -64,6 +78,14 @@ def lars(
         nesterov: whether the momentum looks ahead.
 
     Source: You et al., Large batch training of convolutional networks, arXiv:1708.03888.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.lars(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.000126 6.32e-05
     """
     trust = scale_by_trust_ratio(trust_coefficient=trust_coefficient, eps=eps)
     return chain(
@@ -85,12 +107,23 @@ def novograd(
 ) -> GradientTransformation:
     """NovoGrad: momentum on gradients that are normalised tensor by tensor.
 
+    p ← p − learning_rate·m with m ← b1·m + g / (√(v + eps_root) + eps) + weight_decay·p, where v is the
+    mean of ‖g‖² by tensor, as in `scale_by_novograd`.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, eps_root, weight_decay: as in `scale_by_novograd`.
 
     Source: Ginsburg et al., Stochastic gradient methods with layer-wise adaptive moments,
     arXiv:1905.11286.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.novograd(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.0894 0.0447
     """
     direction = scale_by_novograd(b1, b2, eps, eps_root, weight_decay)
     return chain(direction, scale_by_learning_rate(learning_rate))
@@ -108,6 +141,14 @@ def fromage(learning_rate: Number, min_norm: NonNegative = 1e-6) -> GradientTran
 
     Source: Bernstein et al., On the distance between two neural networks and the stability of learning,
     arXiv:2002.03432.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.fromage(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.131 0.058
     """
     return chain(
         scale_by_trust_ratio(min_norm), fromage_step(learning_rate), fromage_shrinkage(learning_rate)

@@ -20,6 +20,9 @@ def lbfgs(
 ) -> GradientTransformation:
     """L-BFGS: quasi-Newton steps from the last few gradients, each with a line search.
 
+    p ← p − t·H·g, where H approximates the inverse Hessian, as in `scale_by_lbfgs`, and t comes from the
+    line search.
+
     ``update(grads, state, params, value=value, grad=grads, value_fn=f)``; take value and gradient from
     `value_and_grad_from_state(f)`, which does not evaluate again what the line search has evaluated.
     `minimize` is this loop with stopping rules.
@@ -34,6 +37,15 @@ def lbfgs(
             `learning_rate` below 1; then the first step is at most of that length.
 
     Source: Liu and Nocedal, On the limited memory BFGS method for large scale optimization, 1989.
+
+    Example:
+        >>> import gradtx, jax, jax.numpy as jnp
+        >>> f = lambda x: jnp.sum((x - 3.0) ** 2)
+        >>> tx, x = gradtx.lbfgs(), jnp.array([1.0, 2.0])
+        >>> value, grad = jax.value_and_grad(f)(x)
+        >>> updates, state = tx.update(grad, tx.init(x), x, value=value, grad=grad, value_fn=f)
+        >>> print(*(f"{x:.3g}" for x in x + updates))
+        1.89 2.45
     """
     if linesearch is not None:
         check_transformation("lbfgs", "linesearch", linesearch)

@@ -30,6 +30,9 @@ def adafactor(
 ) -> GradientTransformation:
     """Adafactor: Adam without momentum, whose second moments are one row and one column per matrix.
 
+    p ← p − learning_rate·rms(p)·u / max(1, rms(u) / clipping_threshold) with u = g / √(R·C / mean R), where
+    R and C are the row and the column of `scale_by_factored_rms`; rms(p) counts as at least 0.001.
+
     Args:
         learning_rate: the step size, relative to the params' root mean square. Default: 1.
         min_dim_size_to_factor, decay_rate, factored: as in `scale_by_factored_rms`.
@@ -43,6 +46,14 @@ def adafactor(
         weight_decay_mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Shazeer and Stern, Adafactor, arXiv:1804.04235.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.adafactor(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     stages = [scale_by_factored_rms(factored, decay_rate, decay_offset, min_dim_size_to_factor, eps)]
     if clipping_threshold is not None:
@@ -62,11 +73,22 @@ def adafactor(
 def sm3(learning_rate: Number, momentum: Decay = 0.9) -> GradientTransformation:
     """SM3: Adagrad whose second moments are one number per row and one per column.
 
+    p ← p − learning_rate·ν, where ν is the mean of g / √(s + eps), and s is bounded by one number per row
+    and per column, as in `scale_by_sm3`.
+
     Args:
         learning_rate: the step size.
         momentum: decay of the average of steps, in [0, 1); it is the larger part of the state.
 
     Source: Anil et al., Memory-efficient adaptive optimization, arXiv:1901.11150.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.sm3(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.01 0.01
     """
     return chain(scale_by_sm3(momentum), scale_by_learning_rate(learning_rate))
 
@@ -85,6 +107,9 @@ def came(
 ) -> GradientTransformation:
     """CAME: Adafactor with momentum, whose steps are the shorter the less its directions agree.
 
+    p ← p − learning_rate·(m / √(R'·C' / mean R') + weight_decay·p), where m is the mean of Adafactor's
+    directions u, and R' and C' are means of |u − m|², as in `scale_by_came`.
+
     Args:
         learning_rate: the step size.
         b1, b2, b3, eps1, eps2, clipping_threshold: as in `scale_by_came`.
@@ -92,6 +117,14 @@ def came(
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Luo et al., CAME: confidence-guided adaptive memory efficient optimization, arXiv:2307.02047.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.came(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.01 0.01
     """
     return chain(
         scale_by_came(b1, b2, b3, eps1, eps2, clipping_threshold),
@@ -111,6 +144,9 @@ def adam_mini(
     mask: Selector | None = None,
 ) -> GradientTransformation:
     """Adam-mini: AdamW with one second moment for each block of a param, half the state of Adam.
+
+    p ← p − learning_rate·(m̂ / (√v̂ + eps) + weight_decay·p), with one v for each block, as in
+    `scale_by_adam_mini`.
 
     Args:
         learning_rate: the step size.

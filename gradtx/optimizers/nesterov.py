@@ -23,6 +23,9 @@ def adan(
 ) -> GradientTransformation:
     """Adan: Nesterov's look-ahead in adaptive steps, from gradients and what they have changed by.
 
+    p ← p − learning_rate·((m̂ + b2·v̂) / (√(n̂ + eps_root) + eps) + weight_decay·p), where v is the mean of
+    g − g₋₁ and n that of |g + b2·(g − g₋₁)|², as in `scale_by_adan`.
+
     Args:
         learning_rate: the step size.
         b1, b2, b3, eps, eps_root: as in `scale_by_adan`.
@@ -31,6 +34,14 @@ def adan(
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Xie et al., Adan: adaptive Nesterov momentum algorithm, arXiv:2208.06677.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.adan(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     return chain(
         scale_by_adan(b1, b2, b3, eps, eps_root),

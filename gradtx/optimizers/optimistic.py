@@ -15,12 +15,22 @@ def optimistic_gradient_descent(
 ) -> GradientTransformation:
     """Optimistic gradient descent: steps along the gradient and what it has changed by.
 
+    p ← p − learning_rate·(alpha·gₜ + beta·(gₜ − gₜ₋₁)), as in `scale_by_optimistic_gradient`.
+
     Args:
         learning_rate: the step size.
         alpha, beta: as in `scale_by_optimistic_gradient`.
 
     Source: Mokhtari et al., A unified analysis of extra-gradient and optimistic gradient methods,
     arXiv:1901.08511.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.optimistic_gradient_descent(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.05
     """
     return chain(scale_by_optimistic_gradient(alpha, beta), scale_by_learning_rate(learning_rate))
 
@@ -40,6 +50,9 @@ def optimistic_adam_v2(
 ) -> GradientTransformation:
     """Optimistic Adam: steps along Adam's direction and what it has changed by.
 
+    p ← p − learning_rate·(alpha·uₜ + beta·(uₜ − uₜ₋₁)), with the direction u of `scale_by_adam`, as in
+    `scale_by_optimistic_gradient`.
+
     Args:
         learning_rate: the step size.
         alpha, beta: as in `scale_by_optimistic_gradient`.
@@ -47,6 +60,14 @@ def optimistic_adam_v2(
         nesterov: whether Adam looks ahead. Default: yes.
 
     Source: Daskalakis et al., Training GANs with optimism, arXiv:1711.00141.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.optimistic_adam_v2(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.147 0.147
     """
     return chain(
         scale_by_adam(b1, b2, eps, eps_root, mu_dtype, nesterov=nesterov),
@@ -69,6 +90,8 @@ def optimistic_adam(
 ) -> GradientTransformation:
     """Optimistic Adam by two step sizes; `optimistic_adam_v2` has one, and weights.
 
+    p ← p − learning_rate·uₜ − optimism·(uₜ − uₜ₋₁), with the direction u of `scale_by_adam`.
+
     Args:
         learning_rate: the step size along Adam's direction.
         optimism: the step size along what it has changed by. Default: the learning rate.
@@ -76,6 +99,14 @@ def optimistic_adam(
         nesterov: whether Adam looks ahead. Default: yes.
 
     Source: Daskalakis et al., Training GANs with optimism, arXiv:1711.00141.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.optimistic_adam(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.147 0.147
     """
     return optimistic_adam_v2(
         1.0,

@@ -20,6 +20,8 @@ def polyak_sgd(
 ) -> GradientTransformation:
     """Gradient descent whose step size follows from how far the loss is from its least value.
 
+    p ← p − scaling·min((f − f_min) / (‖g‖² + eps), max_learning_rate)·g, as in `scale_by_polyak`.
+
     It needs the loss: ``tx.update(grads, state, params, value=loss)``.
 
     Args:
@@ -27,5 +29,13 @@ def polyak_sgd(
         scaling: factor of the gradients before the step size is found; it may be a schedule.
 
     Source: Loizou et al., Stochastic Polyak step-size for SGD, arXiv:2002.10542.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.polyak_sgd(), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params, value=1.0)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.8 0.4
     """
     return chain(sgd(scaling), scale_by_polyak(f_min, max_learning_rate, eps, variant))

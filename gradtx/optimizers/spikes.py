@@ -22,12 +22,23 @@ def stable_adamw(
 ) -> GradientTransformation:
     """StableAdamW: AdamW whose steps are shorter where gradients are larger than it has learnt to expect.
 
+    p ← p − learning_rate·(m̂ / (√v̂ + eps) + weight_decay·p) / max(1, RMS) with RMS = √mean(|g|² / v̂), as
+    in `scale_by_stable_adam`.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, weight_decay: as in `scale_by_stable_adam`.
 
     Source: Wortsman et al., Stable and low-precision training for large-scale vision-language models,
     arXiv:2304.13013.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.stable_adamw(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.101 0.099
     """
     return chain(scale_by_stable_adam(b1, b2, eps, weight_decay), scale_by_learning_rate(learning_rate))
 
@@ -46,6 +57,9 @@ def spam(
 ) -> GradientTransformation:
     """SPAM: AdamW with spikes clipped, and moments that are forgotten from time to time.
 
+    p ← p − learning_rate·(√(1 − b2ᵗ)/(1 − b1ᵗ)·m / (√v + eps) + weight_decay·p), with moments of clipped
+    gradients that begin anew, as in `scale_by_spam`.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, threshold, period, warmup: as in `scale_by_spam`.
@@ -53,6 +67,14 @@ def spam(
         mask: which params decay, as in `add_decayed_weights`. Default: all.
 
     Source: Huang et al., SPAM, arXiv:2501.06842.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.spam(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     return chain(
         scale_by_spam(b1, b2, eps, threshold, period, warmup),
@@ -76,6 +98,9 @@ def stable_spam(
 ) -> GradientTransformation:
     """Stable-SPAM: AdamW on gradients without spikes and of steady norms, begun anew from time to time.
 
+    p ← p − learning_rate·(m̂ / (√v̂ + eps) + weight_decay·p), with the moments of `scale_by_adam`, begun
+    anew by `restarting`, of gradients that `clip_spikes` and `scale_to_usual_norm` have tamed.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps: as in `scale_by_adam`.
@@ -87,6 +112,14 @@ def stable_spam(
 
     Source: Huang et al., Stable-SPAM, arXiv:2502.17055. Its published code, when it begins anew, debiases
     the averages of sizes as if they had begun anew too; here they are debiased by what they hold.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.stable_spam(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     return chain(
         clip_spikes(theta),

@@ -35,6 +35,14 @@ def ftrl(learning_rate: Positive, beta: NonNegative = 0.0, l1: NonNegative = 0.0
         l2: strength of the L2 penalty, at least 0.
 
     Source: McMahan et al., Ad click prediction: a view from the trenches, KDD 2013, algorithm 1.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.ftrl(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
 
     def init(param):

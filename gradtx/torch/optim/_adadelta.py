@@ -45,6 +45,14 @@ def adadelta(
         maximize: whether to climb.
 
     Source: Zeiler, ADADELTA, arXiv:1212.5701.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.adadelta(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.000316 0.000316
     """
     return descend_along([scale_by_adadelta(vouched(rho), eps)], lr, weight_decay, maximize)
 

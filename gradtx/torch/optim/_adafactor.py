@@ -106,6 +106,14 @@ def adafactor(
         maximize: whether to climb.
 
     Source: Shazeer and Stern, Adafactor, arXiv:1804.04235.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.adafactor(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     eps1, eps2 = eps
     check("torch.optim.adafactor", f"epsilon1 should be >= 0 but is: {eps1}", eps1, "[0, inf]")

@@ -69,6 +69,14 @@ def adagrad(
         maximize: whether to climb.
 
     Source: Duchi et al., Adaptive subgradient methods, JMLR 12, 2011.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.adagrad(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     direction = scale_by_decaying_rss(lr_decay, initial_accumulator_value, eps)
     return descend_along([direction], lr, weight_decay, maximize)

@@ -77,6 +77,14 @@ def adam(
         decoupled_weight_decay: whether the params decay by 1 − lr·weight_decay instead, as in `adamw`.
 
     Source: Kingma and Ba, Adam, arXiv:1412.6980; Reddi et al., arXiv:1904.09237.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.adam(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     b1, b2 = check_betas("torch.optim.adam", betas)
     direction = scale_by_raw_amsgrad(b1, b2, eps) if amsgrad else scale_by_adam(b1, b2, eps)
@@ -95,6 +103,8 @@ def adamw(
 ) -> GradientTransformation:
     """PyTorch's AdamW: `adam` after the params have decayed by 1 − lr·weight_decay.
 
+    p ← p·(1 − lr·weight_decay) − lr·m̂ / (√v̂ + eps), as in `gradtx.scale_by_adam`.
+
     Args:
         lr: the step size, at least 0.
         betas: decays of the first and second moment, in [0, 1).
@@ -104,6 +114,14 @@ def adamw(
         maximize: whether to climb.
 
     Source: Loshchilov and Hutter, Decoupled weight decay regularization, arXiv:1711.05101.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.adamw(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.101 0.099
     """
     check_betas("torch.optim.adamw", betas)
     return adam(lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)

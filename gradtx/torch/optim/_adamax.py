@@ -31,6 +31,14 @@ def adamax(
         maximize: whether to climb.
 
     Source: Kingma and Ba, Adam, arXiv:1412.6980, section 7.1.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.adamax(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     b1, b2 = check_betas("torch.optim.adamax", betas)
     return descend_along([scale_by_adamax(b1, b2, eps)], lr, weight_decay, maximize)

@@ -74,6 +74,14 @@ def asgd(
         maximize: whether to climb.
 
     Source: Polyak and Juditsky, Acceleration of stochastic approximation by averaging, 1992.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.asgd(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.05
     """
     return chain(*gradient(maximize, weight_decay), averaged_descent(lr, lambd, alpha, t0))
 

@@ -100,6 +100,14 @@ def muon(
         ns_dtype: dtype of Newton–Schulz; PyTorch's is bfloat16.
 
     Source: Jordan et al., Muon, 2024; Liu et al., Muon is scalable for LLM training, arXiv:2502.16982.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.muon(0.1), {"w": jnp.eye(2)}
+        >>> grads = {"w": jnp.array([[3.0, 0.0], [0.0, 1.0]])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"].ravel()))
+        -0.0846 0 0 -0.123
     """
     if ns_steps >= 100:
         raise ValueError(

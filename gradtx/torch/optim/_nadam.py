@@ -89,6 +89,14 @@ def nadam(
         maximize: whether to climb.
 
     Source: Dozat, Incorporating Nesterov momentum into Adam, 2016.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.nadam(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.106 0.106
     """
     b1, b2 = check_betas("torch.optim.nadam", betas)
     l2, decay = (OFF, weight_decay) if decoupled_weight_decay else (weight_decay, OFF)

@@ -61,6 +61,9 @@ def radam(
 ) -> GradientTransformation:
     """PyTorch's RAdam: Adam that takes steps of momentum until it knows the variance of its divisor.
 
+    p ← p − lr·r·m̂·√(1 − b2ᵗ) / (√v + eps) once r is known, and p − lr·m̂ until then, as in
+    `gradtx.scale_by_radam`.
+
     With betas[1] = 0.999 the divisor is used from the sixth step on. eps is added to the root of the
     second moment before that is corrected.
 
@@ -73,6 +76,14 @@ def radam(
         maximize: whether to climb.
 
     Source: Liu et al., On the variance of the adaptive learning rate, arXiv:1908.03265.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.radam(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.05
     """
     b1, b2 = check_betas("torch.optim.radam", betas)
     direction = scale_by_rectified_adam(b1, b2, eps)

@@ -46,6 +46,14 @@ def rmsprop(
         maximize: whether to climb.
 
     Source: Tieleman and Hinton, lecture 6.5 of Neural networks for machine learning, 2012.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.rmsprop(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -1 1
     """
     scale_by = scale_by_stddev if centered else scale_by_rms
     direction = [scale_by(vouched(alpha), eps, eps_in_sqrt=False)]

@@ -67,6 +67,8 @@ def rprop(
 ) -> GradientTransformation:
     """PyTorch's Rprop: every coordinate has its own step size, as in `gradtx.scale_by_rprop`.
 
+    p ← p − s·sign(g), with step sizes s that grow by etas[1] and shrink by etas[0] within step_sizes.
+
     Where a gradient is NaN, the param and its step size stay as they are.
 
     Args:
@@ -76,6 +78,14 @@ def rprop(
         maximize: whether to climb.
 
     Source: Riedmiller and Braun, A direct adaptive method for faster backpropagation learning, 1993.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.rprop(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.1
     """
     eta_minus, eta_plus = etas
     if is_checked(eta_minus) and is_checked(eta_plus) and not 0 < eta_minus < 1 < eta_plus:

@@ -73,6 +73,14 @@ def sgd(
         maximize: whether to climb.
 
     Source: Sutskever et al., On the importance of initialization and momentum in deep learning, 2013.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.torch.optim.sgd(0.1), {"w": jnp.ones(2)}
+        >>> grads = {"w": jnp.array([1.0, -0.5])}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0.1 0.05
     """
     if nesterov and (momentum is OFF or not (dampening is OFF or isinstance(dampening, Vouched))):
         raise ValueError("torch.optim.sgd: Nesterov momentum requires a momentum and zero dampening")

@@ -60,6 +60,8 @@ def sparse_adam(
 ) -> GradientTransformation:
     """PyTorch's SparseAdam: Adam for sparse gradients, where only what has a gradient moves.
 
+    p ← p − lr·√(1 − b2ᵗ)/(1 − b1ᵗ)·m / (√v + eps) where there is a gradient.
+
     Gradients are `jax.experimental.sparse.BCOO`, also with dense axes (rows of an embedding); updates are
     dense. Moments of entries without a gradient do not decay. The step t counts every update of the
     param.
@@ -71,6 +73,15 @@ def sparse_adam(
         maximize: whether to climb.
 
     Source: Kingma and Ba, Adam, arXiv:1412.6980.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> from jax.experimental.sparse import BCOO
+        >>> tx, params = gradtx.torch.optim.sparse_adam(0.1), {"w": jnp.ones(3)}
+        >>> grads = {"w": BCOO.fromdense(jnp.array([0.0, 2.0, 0.0]))}
+        >>> updates, state = tx.update(grads, tx.init(params), params)
+        >>> print(*(f"{x:.3g}" for x in updates["w"]))
+        -0 -0.1 -0
     """
     b1, b2 = check_betas("torch.optim.sparse_adam", betas)
     return chain(scale_by_lazy_adam(b1, b2, eps, maximize), scale_by_learning_rate(lr))
