@@ -9,6 +9,7 @@ from typing import Any
 import gradtx
 from gradtx import GradientTransformation, contrib
 from gradtx.contrib.privacy import PerExample
+from gradtx.values.factory import factory_of
 
 RATES = ("learning_rate", "max_learning_rate")
 """What a factory that trains on its own calls its learning rate."""
@@ -162,8 +163,12 @@ def found() -> Iterator[tuple[str, Callable[..., GradientTransformation], str]]:
         for name, factory in sorted(vars(room).items()):
             if room is contrib and vars(gradtx).get(name) is factory:
                 continue
-            if inspect.isfunction(factory) and not name.startswith(("_", "scale_by_", "add_")):
-                arguments = inspect.signature(factory).parameters
+            if (
+                hasattr(factory, "factory")
+                and inspect.isfunction(factory)
+                and not name.startswith(("_", "scale_by_", "add_"))
+            ):
+                arguments = factory_of(factory).signature.parameters
                 rates = [rate for rate in RATES if rate in arguments]
                 if rates and not wraps(arguments.values()):
                     yield prefix + name, factory, rates[0]

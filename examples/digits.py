@@ -11,11 +11,9 @@ digits.json to the folder --out. Ctrl-C ends it early, with the picture so far. 
 stopped and resumed has the same numbers, to the bit, as one that never stopped.
 """
 
-import ast
 import json
 import signal
 import sys
-import textwrap
 import threading
 from contextlib import nullcontext
 from pathlib import Path
@@ -180,22 +178,11 @@ def run(training: Training, train: Digits, test: Digits, manager: ocp.Checkpoint
         training.save(manager)
 
 
-def layout(source: ast.expr, width: int = 88) -> str:
-    """Source text, with one argument per line in calls that are too long for one line."""
-    line = ast.unparse(source)
-    if len(line) <= width or not isinstance(source, ast.Call):
-        return line
-    arguments = [layout(argument, width - 4) for argument in source.args]
-    arguments += [f"{keyword.arg}={layout(keyword.value, width - 4)}" for keyword in source.keywords]
-    inside = textwrap.indent(",\n".join(arguments), "    ")
-    return f"{ast.unparse(source.func)}(\n{inside},\n)"
-
-
 def describe(training: Training) -> None:
     """Print the optimizer, and the memory that its state takes."""
     tx = training.optimizer.tx
     taken = gradtx.bytes_of(tx, nnx.state(training.model, nnx.Param))
-    print(layout(ast.parse(repr(tx), mode="eval").body))
+    print(tx)
     print(f"{taken.count:,} parameters; the optimizer's state takes {taken.per_parameter:.2f} bytes for each")
 
 

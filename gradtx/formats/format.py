@@ -40,6 +40,8 @@ class Format(Value):
         {'codes': Array([0, 0], dtype=int8)}
     """
 
+    shown_as = "Format"
+    offered = ("decode", "encode", "is_random", "is_unsigned")
     made_of: Callable[..., "Format"]
     """The factory of those that are made of two functions."""
 

@@ -42,6 +42,7 @@ class MultiStepsState(NamedTuple):
 class Accumulating(Treewise):
     """What `MultiSteps` returns: a transformation that can be asked whether it has just made a step."""
 
+    offered = ("gradient_transformation", "has_updated", "inner_opt")
     synonyms = MappingProxyType({"opt": "inner"})  # as Optax calls it
 
     @property
