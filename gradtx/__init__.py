@@ -404,6 +404,8 @@ from gradtx.wrappers.masking import MaskedState as MaskedState
 from gradtx.wrappers.masking import PartitionState as PartitionState
 from gradtx.wrappers.masking import masked as masked
 from gradtx.wrappers.masking import partition as partition
+from gradtx.wrappers.outer import OuterOptimizerState as OuterOptimizerState
+from gradtx.wrappers.outer import outer_optimizer as outer_optimizer
 from gradtx.wrappers.pairs import to_optax as to_optax
 from gradtx.wrappers.restarting import RestartingState as RestartingState
 from gradtx.wrappers.restarting import restarting as restarting

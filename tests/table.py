@@ -279,6 +279,18 @@ WRAPPERS = [
         lambda: f.lookahead(f.then(f.adam(), down), 2, 0.5, lambda: f.then(f.adam(), down)),
         in_optax=False,
     ),
+    Row(
+        "outer_optimizer",
+        lambda x: x.outer_optimizer(x.adam(0.1), x.sgd(0.7, momentum=0.9, nesterov=True), 3),
+        lambda: n.diloco(lambda: f.then(f.adam(), down), f.then(f.momentum(0.9, True), f.times(-0.7)), 3),
+        in_optax=False,
+    ),
+    Row(
+        "outer_optimizer-sgd",
+        lambda x: x.outer_optimizer(x.adam(0.1), x.sgd(1.0), 1),
+        lambda: f.then(f.adam(), down),
+        in_optax=False,
+    ),
     Row("masked", lambda x: x.masked(x.scale_by_adam(), True), lambda: f.adam()),
     Row(
         "stored",

@@ -6,15 +6,15 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays import errors
-from gradtx.arrays.numerics import as_array, at_least_float32, cast, safe_increment
-from gradtx.arrays.trees import select_tree
+from gradtx.arrays.numerics import as_array, safe_increment
+from gradtx.arrays.trees import select_tree, widened
 from gradtx.arrays.types import Array, Params, State, Updates
 from gradtx.core.layout import ScheduledState
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
 from gradtx.core.treewise import Treewise, treewise
 from gradtx.step import apply_updates
 from gradtx.values.domains import Interval, ScalarOrSchedule
+from gradtx.wrappers.outer import synchronized
 
 
 class LookaheadState(NamedTuple):
@@ -101,25 +101,17 @@ def lookahead(
     check_transformation("lookahead", "fast_optimizer", fast_optimizer)
 
     def init(params):
-        slow = jax.tree.map(lambda p: cast(jnp.asarray(p), at_least_float32(jnp.result_type(p))), params)
-        return LookaheadState(fast_optimizer.init(params), jnp.zeros([], jnp.int32), slow)
+        return LookaheadState(fast_optimizer.init(params), jnp.zeros([], jnp.int32), widened(params))
 
     def update(updates, state, params, **extra):
         steps = safe_increment(state.steps_since_sync)
         sync = steps >= sync_period
 
-        def followed(update, param, slow):
-            if update is None:
-                return slow
-            distance = param.astype(slow.dtype) + update - slow
-            return jnp.where(sync, slow + slow_step_size * distance, slow).astype(slow.dtype)
-
-        def joined(update, param, slow):
-            return None if update is None else jnp.where(sync, slow - param.astype(slow.dtype), update)
+        def follow(drift, nothing, slow):
+            return jax.tree.map(lambda x: -slow_step_size * x, drift), nothing
 
         updates, fast_state = fast_optimizer.update(updates, state.fast_state, params, **extra)
-        slow = jax.tree.map(followed, updates, params, state.slow_params, is_leaf=errors.is_none)
-        updates = jax.tree.map(joined, updates, params, slow, is_leaf=errors.is_none)
+        updates, slow, _ = synchronized(sync, updates, params, state.slow_params, (), follow)
         if reset_state:
             anew = fast_optimizer.init(apply_updates(params, updates))
             # An `init` of others may make Python numbers.

@@ -337,3 +337,24 @@ def fira(rank: int, gap: int, b1=0.9, b2=0.999, eps=1e-6) -> Update:
         return np.sqrt(1 - b2**t) / (1 - b1**t) * (n @ Q.T + limit(size * (g - r @ Q.T)))
 
     return update
+
+
+def diloco(make: Callable[[], Update], outer: Update, every: int, replicas: int | None = None) -> Update:
+    """Douillard et al. 2023, algorithm 1, for one replica, or for several as rows of the gradient."""
+    inner = [make() for _ in range(replicas or 1)]
+    theta, t = None, 0
+
+    def update(g, p):
+        nonlocal theta, t
+        gs, ps = (g, p) if replicas else (g[None], p[None])
+        theta = ps[0] if theta is None else theta
+        t += 1
+        after = [q + one(h, q) for one, h, q in zip(inner, gs, ps, strict=True)]
+        if t % every == 0:
+            drift = sum(theta - x for x in after) / len(after)
+            theta = theta + outer(drift, theta)
+            after = [theta] * len(after)
+        steps = np.stack(after) - ps
+        return steps if replicas else steps[0]
+
+    return update
