@@ -218,6 +218,7 @@ from gradtx.optimizers.variance import yogi as yogi
 from gradtx.schedules import constant_schedule as constant_schedule
 from gradtx.schedules import cosine_decay_schedule as cosine_decay_schedule
 from gradtx.schedules import cosine_onecycle_schedule as cosine_onecycle_schedule
+from gradtx.schedules import ema_warmup as ema_warmup
 from gradtx.schedules import exponential_decay as exponential_decay
 from gradtx.schedules import join_schedules as join_schedules
 from gradtx.schedules import linear_onecycle_schedule as linear_onecycle_schedule
@@ -265,6 +266,10 @@ from gradtx.transforms.adaptive import scale_by_laprop as scale_by_laprop
 from gradtx.transforms.adaptive import scale_by_rms as scale_by_rms
 from gradtx.transforms.adaptive import scale_by_rss as scale_by_rss
 from gradtx.transforms.adaptive import scale_by_stddev as scale_by_stddev
+from gradtx.transforms.averaging import AverageLatestParamsState as AverageLatestParamsState
+from gradtx.transforms.averaging import AverageParamsState as AverageParamsState
+from gradtx.transforms.averaging import average_latest_params as average_latest_params
+from gradtx.transforms.averaging import average_params as average_params
 from gradtx.transforms.backtracking import BacktrackingLinesearchInfo as BacktrackingLinesearchInfo
 from gradtx.transforms.backtracking import (
     ScaleByBacktrackingLinesearchState as ScaleByBacktrackingLinesearchState,
@@ -279,10 +284,12 @@ from gradtx.transforms.blocks import scale_by_amos as scale_by_amos
 from gradtx.transforms.cleaning import ZeroNansState as ZeroNansState
 from gradtx.transforms.cleaning import centralize as centralize
 from gradtx.transforms.cleaning import zero_nans as zero_nans
+from gradtx.transforms.clipping import ClipByUsualNormState as ClipByUsualNormState
 from gradtx.transforms.clipping import adaptive_grad_clip as adaptive_grad_clip
 from gradtx.transforms.clipping import clip as clip
 from gradtx.transforms.clipping import clip_by_block_rms as clip_by_block_rms
 from gradtx.transforms.clipping import clip_by_global_norm as clip_by_global_norm
+from gradtx.transforms.clipping import clip_by_usual_norm as clip_by_usual_norm
 from gradtx.transforms.constraints import keep_params_nonnegative as keep_params_nonnegative
 from gradtx.transforms.curvature import scale_by_adahessian as scale_by_adahessian
 from gradtx.transforms.decay import WeightDecaySchedule as WeightDecaySchedule
@@ -412,6 +419,9 @@ from gradtx.wrappers.restarting import restarting as restarting
 from gradtx.wrappers.skipping import ShouldSkipUpdateFunction as ShouldSkipUpdateFunction
 from gradtx.wrappers.skipping import skip_large_updates as skip_large_updates
 from gradtx.wrappers.skipping import skip_not_finite as skip_not_finite
+from gradtx.wrappers.spikes import SkipSpikesState as SkipSpikesState
+from gradtx.wrappers.spikes import Window as Window
+from gradtx.wrappers.spikes import skip_spikes as skip_spikes
 from gradtx.wrappers.storing import stored as stored
 from gradtx.wrappers.tangential import tangential as tangential
 

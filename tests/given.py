@@ -200,3 +200,8 @@ def with_logits(make: Callable[[], Any]):
         return inner.update(updates, state, params, max_logits=largest)
 
     return inner.init, update
+
+
+def without_loss_spikes() -> gradtx.GradientTransformation:
+    """A guard of a loss and of a norm."""
+    return gradtx.skip_spikes(gradtx.adam(0.1), 1.0, 10)

@@ -33,6 +33,7 @@ from tests.given import (
     with_halves,
     with_logits,
     with_quartic,
+    without_loss_spikes,
 )
 from tests.oracles import formulas as f
 from tests.oracles import modern as n
@@ -289,6 +290,44 @@ WRAPPERS = [
         "outer_optimizer-sgd",
         lambda x: x.outer_optimizer(x.adam(0.1), x.sgd(1.0), 1),
         lambda: f.then(f.adam(), down),
+        in_optax=False,
+    ),
+    Row("average_params", lambda x: x.average_params(0.9), lambda: f.times(1.0), in_optax=False),
+    Row(
+        "average_params-tail",
+        lambda x: x.chain(x.adam(0.1), x.average_params(start=1, every=2)),
+        lambda: f.then(f.adam(), down),
+        in_optax=False,
+    ),
+    Row(
+        "average_params-warmup",
+        lambda x: x.average_params(x.ema_warmup(0.9)),
+        lambda: f.times(1.0),
+        in_optax=False,
+    ),
+    Row(
+        "average_latest_params",
+        lambda x: x.average_latest_params(2, every=2),
+        lambda: f.times(1.0),
+        in_optax=False,
+    ),
+    Row(
+        "skip_spikes",
+        lambda x: told(without_loss_spikes, 5.0),
+        lambda: n.without_spikes(f.then(f.adam(), down), 1.0, 10),
+        in_optax=False,
+        is_data=False,
+    ),
+    Row(
+        "skip_spikes-norm",
+        lambda x: x.skip_spikes(x.sgd(0.1, momentum=0.9), 1.0, 6, "norm"),
+        lambda: n.without_spikes(f.then(f.momentum(0.9), down), 1.0, 6),
+        in_optax=False,
+    ),
+    Row(
+        "clip_by_usual_norm",
+        lambda x: x.clip_by_usual_norm(0.5, 0.8, 3),
+        lambda: n.zclip(0.5, 0.8, 3),
         in_optax=False,
     ),
     Row("masked", lambda x: x.masked(x.scale_by_adam(), True), lambda: f.adam()),

@@ -3,6 +3,7 @@
 from typing import Any as _Any
 
 from gradtx.moved import missing as _missing
+from gradtx.schedules.averages import ema_warmup as ema_warmup
 from gradtx.schedules.constant import constant_schedule as constant_schedule
 from gradtx.schedules.cycles import cosine_onecycle_schedule as cosine_onecycle_schedule
 from gradtx.schedules.cycles import linear_onecycle_schedule as linear_onecycle_schedule

@@ -1,14 +1,25 @@
 """Clipping: bounds on the size of updates."""
 
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 
-from gradtx.arrays.numerics import abs_sq, bounding_factor, rms, sqrt
-from gradtx.arrays.trees import global_norm, scale_tree
+from gradtx.arrays.numerics import (
+    abs_sq,
+    bounding_factor,
+    decay_towards,
+    quotient,
+    rms,
+    safe_increment,
+    sqrt,
+)
+from gradtx.arrays.trees import global_norm, scalar_dtype, scale_tree
 from gradtx.arrays.types import Array, Scalar
 from gradtx.core.leafwise import leafwise
 from gradtx.core.transformation import EmptyState, init_empty_state
 from gradtx.core.treewise import treewise
-from gradtx.values.domains import NonNegative, Positive, Static
+from gradtx.values.domains import Decay, NonNegative, Positive, Static
 
 
 @leafwise(elementwise=True, others="hidden")
@@ -42,6 +53,73 @@ def clip_by_global_norm(max_norm: NonNegative):
         return scale_tree(updates, bounding_factor(global_norm(updates), max_norm)), state
 
     return init_empty_state, update
+
+
+class ClipByUsualNormState(NamedTuple):
+    """seen: int32 scalar, how many norms were finite so far; mean, variance: scalars, of these norms."""
+
+    seen: Array
+    mean: Array
+    variance: Array
+
+
+@treewise(state=ClipByUsualNormState, on_shards=True)
+def clip_by_usual_norm(threshold: Positive = 2.5, decay: Decay = 0.97, warmup: NonNegative = 25):
+    """Scale all updates together when their norm is a spike among the norms so far (ZClip).
+
+    With the moving mean m and variance v of the norms, a norm n = ‖g‖ with z = (n − m) / √v > threshold is
+    brought down to n* = m + threshold²·√v / z: the larger it is, the nearer to the mean. Others stay, n* = n.
+    Then m ← decay·m + (1 − decay)·n*, and v ← decay·v + (1 − decay)·(n* − m)² with the new m. For the first
+    updates, as many as `warmup` says, m and v are those of all norms so far, and nothing is clipped.
+
+    A norm that is NaN or infinite enters no average. `skip_spikes` leaves such a step out as a whole;
+    `clip_by_global_norm` after it bounds what a warm-up lets pass.
+
+    Args:
+        threshold: how many standard deviations above the mean a spike begins, above 0. Default: 2.5.
+        decay: decay of mean and variance, in [0, 1).
+        warmup: how many norms come before the first that may be clipped, at least 0.
+
+    Source: Kumar et al., ZClip: adaptive spike mitigation for LLM pre-training, arXiv:2504.02507, without
+    the 1e-6 that its code adds to √v and n.
+    """
+
+    def init(params):
+        zero = jnp.zeros([], scalar_dtype("clip_by_usual_norm", params))
+        return ClipByUsualNormState(jnp.zeros([], jnp.int32), zero, jnp.copy(zero))
+
+    def update(updates, state):
+        norm = global_norm(updates).astype(state.mean.dtype)
+        factor, state = _usual(norm, state, threshold, decay, warmup)
+        return scale_tree(updates, factor), state
+
+    return init, update
+
+
+@jax.jit
+def _usual(
+    norm: Array, state: ClipByUsualNormState, threshold: Scalar, decay: Scalar, warmup: Scalar
+) -> tuple[Array, ClipByUsualNormState]:
+    """The factor that brings a norm down, and the averages after it."""
+    seen, mean, variance = state
+    excess = norm - mean
+    spike = (seen >= warmup) & (excess > threshold * sqrt(variance))
+    kept = jnp.where(spike, mean + quotient(threshold**2 * variance, excess), norm)
+
+    seen = safe_increment(seen)
+    n = seen.astype(norm.dtype)
+    early = mean + excess / n
+    late = decay_towards(mean, kept, decay)
+    new_mean = jnp.where(seen <= warmup, early, late)
+    new_variance = jnp.where(
+        seen <= warmup,
+        variance + (excess * (norm - early) - variance) / n,
+        decay_towards(variance, jnp.square(kept - late), decay),
+    )
+    new = ClipByUsualNormState(seen, new_mean, new_variance)
+    finite = jnp.isfinite(norm)
+    averages = ClipByUsualNormState(*(jnp.where(finite, x, old) for x, old in zip(new, state, strict=True)))
+    return jnp.where(spike, quotient(kept, norm), 1), averages
 
 
 @leafwise(others="hidden")

@@ -98,22 +98,21 @@ def outer_optimizer(
 
         Δ = mean over i of θ − θᵢ,  θ ← θ + outer(Δ),  θᵢ ← θ
 
-    With ``outer = sgd(0.7, momentum=0.9, nesterov=True)`` and an axis this is DiLoCo; without an axis, which is one replica,
-    it is SNOO. Its published code runs at the first step, where others count H steps, as here.
+    With ``outer = sgd(0.7, momentum=0.9, nesterov=True)`` and an axis this is DiLoCo; without an axis, which
+    is one replica, it is SNOO. (Its published code steps first after one inner step, and then after H each.)
     `lookahead` is ``sgd(slow_step_size)``. With H = 1, ``sgd(1.0)`` leaves the inner optimizer as it is.
-    Between its steps the outer optimizer costs nothing: it is in a conditional.
 
-    The inner states stay apart: of replicas only the drift is averaged, H times less often than gradients would
-    be. Replicas begin from the same params. Evaluate with the outer params:
-    ``evaluation_params(state, params)``. The updates must be applied as they are.
+    Inner states stay apart: of replicas only the drift is averaged, H times less often than gradients would
+    be, and between its steps the outer optimizer costs nothing. Replicas begin from the same params, and the
+    updates must be applied as they are. Evaluate with the outer params: ``evaluation_params(state, params)``.
 
     Args:
         inner: the optimizer that sees gradients, each replica its own.
         outer: the optimizer that sees the drift, and goes down it as down a gradient.
-        every: H, how many steps of the inner optimizer make one of the outer, a whole number of at least 1; or a
-            schedule of it.
-        axis: the name of the axis along which replicas differ: one of the mesh, in `jax.shard_map` over it, or
-            the ``axis_name`` of a `jax.vmap`. Default: there is one replica.
+        every: H, how many steps of the inner optimizer make one of the outer, a whole number of at least 1;
+            or a schedule of it.
+        axis: the name of the axis along which replicas differ: one of the mesh, in `jax.shard_map` over it,
+            or the ``axis_name`` of a `jax.vmap`. Default: there is one replica.
 
     Raises:
         ValueError: at `update`, outside of an axis of this name.
@@ -175,6 +174,6 @@ def _on_all(sync: Array, axis: str) -> Array:
     except NameError:
         there = ", ".join(map(repr, mesh.manual_axes)) or "none"
         raise ValueError(
-            f"outer_optimizer: there is no axis {axis!r} here, the axes of a mesh that can be averaged over are: {there}. "
-            f"Run the update in jax.shard_map over {axis!r}, or in jax.vmap(..., axis_name={axis!r})"
+            f"outer_optimizer: there is no axis {axis!r} to average over here; those of jax.shard_map are: "
+            f"{there}. Update in jax.shard_map over {axis!r}, or in jax.vmap(..., axis_name={axis!r})"
         ) from None

@@ -358,3 +358,38 @@ def diloco(make: Callable[[], Update], outer: Update, every: int, replicas: int 
         return steps if replicas else steps[0]
 
     return update
+
+
+def without_spikes(inner: Update, threshold: float, window: int) -> Update:
+    """OLMo-core's SkipStepOptimizer, one-sided, for the norm of the gradient."""
+    norms = []
+
+    def update(g, p):
+        norms.append(np.linalg.norm(g))
+        *before, norm = norms[-window - 1 :]
+        if len(before) >= window // 2 and norm - np.mean(before) > threshold * np.std(before, ddof=1):
+            return np.zeros_like(g)
+        return inner(g, p)
+
+    return update
+
+
+def zclip(threshold=2.5, alpha=0.97, warmup=25) -> Update:
+    """Kumar et al. 2025, algorithm 1."""
+    norms, mean, var = [], 0.0, 0.0
+
+    def update(g, p):
+        nonlocal mean, var
+        norm = clipped = np.linalg.norm(g)
+        norms.append(norm)
+        if len(norms) <= warmup:
+            mean, var = np.mean(norms), np.var(norms)
+            return g
+        z = (norm - mean) / np.sqrt(var)
+        if z > threshold:
+            clipped = mean + threshold**2 * np.sqrt(var) / z
+        mean = alpha * mean + (1 - alpha) * clipped
+        var = alpha * var + (1 - alpha) * (clipped - mean) ** 2
+        return g * clipped / norm
+
+    return update
