@@ -1,7 +1,6 @@
 """Averages of the params along the training, kept beside them, to evaluate with."""
 
-from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,47 +9,40 @@ from gradtx.arrays.cond import cond
 from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import decay_towards, safe_increment
 from gradtx.arrays.trees import moved, widened
-from gradtx.arrays.types import Array, Params, Updates
+from gradtx.arrays.types import Array, Params
+from gradtx.core.leafwise import leafwise
 from gradtx.core.treewise import Treewise, treewise
-from gradtx.values.domains import Count, Interval, ScalarOrSchedule, Static
+from gradtx.formats.rounding import rounded_to
+from gradtx.values.domains import Count, Interval, ScalarOrSchedule
 
-Start = Static[Annotated[int, Interval("[0, inf]", whole=True)]]
-
-
-class Averaging(Treewise):
-    """A stage that has to know where the params arrive."""
-
-    # Of params of half precision, so that an update leads to the sum that is averaged, rounded once.
-    is_wide = True  # pyright: ignore[reportAssignmentType]  # read only
+Start = Annotated[ScalarOrSchedule, Interval("[0, inf]", whole=True)]
+Every = Annotated[ScalarOrSchedule, Interval("[1, inf]", whole=True)]
 
 
 class AverageParamsState(NamedTuple):
-    """An average of params.
-
-    count: int32 scalar, updates so far;
-    averaged: int32 scalar, how many of the params after these are in the average;
-    average: a tree like the params, in at least float32; before the first, the params at `init`.
-    """
+    """count: int32 scalar, updates so far; average: a tree like the params, in at least float32; the params
+    themselves until the second that is averaged."""
 
     count: Array
-    averaged: Array
     average: Params
 
     def evaluation_params(self, params: Params) -> Params:
-        """The average, or the params while there is none."""
-        return _if_any(self.averaged, self.average, params)
+        """The average."""
+        del params
+        return self.average
 
 
-@treewise(state=AverageParamsState, kind=Averaging, on_shards=True)
+# Wide, so that of params of half precision an update leads to the sum, rounded once.
+@leafwise(state=AverageParamsState, elementwise=True, wide=True)
 def average_params(
     decay: Annotated[ScalarOrSchedule, Interval("[0, 1]")] | None = None,
     *,
     start: Start = 0,
-    every: Count = 1,
+    every: Every = 1,
 ):
     """Keep an average of the params beside them: exponential (EMA), or equal (SWA, the average of a tail).
 
-    With θ the params after the n-th update that is averaged, the average becomes
+    With θ the params after the n-th of the updates that are averaged, the average becomes
 
         decay·average + (1 − decay)·θ,   or, without a decay,   average + (θ − average) / n
 
@@ -64,9 +56,9 @@ def average_params(
 
     Args:
         decay: the share of the old average that is kept, in [0, 1]. Default: none, all count the same.
-        start: how many updates come before the first that is averaged. Default: none. The average of a tail
-            is ``average_params(start=9_000)``.
-        every: average after every so many updates, at least 1. In between nothing of it is read or written.
+        start: how many updates come before those that are averaged. Default: none. The average of a tail is
+            ``average_params(start=9_000)``.
+        every: average after every so many updates, at least 1.
 
     Source: Polyak and Juditsky, Acceleration of stochastic approximation by averaging (1992); Izmailov et
     al., Averaging weights leads to wider optima and better generalization, arXiv:1803.05407. Numbers are
@@ -86,29 +78,31 @@ def average_params(
         3.0 2.25
     """
 
-    def init(params):
-        zero = jnp.zeros([], jnp.int32)
-        return AverageParamsState(zero, jnp.copy(zero), widened(params))
+    def init(param):
+        return dict(average=param)
 
-    def update(updates, state, params):
-        count = safe_increment(state.count)
-
-        def average(averaged, old):
-            averaged = safe_increment(averaged)
-
-            def one(x, mean):
-                if decay is None:
-                    mean = mean + (x - mean) / averaged.astype(mean.real.dtype)
-                else:
-                    mean = decay_towards(mean, x, decay)
-                return jnp.where(averaged == 1, x, mean)
-
-            return averaged, jax.tree.map(one, _arrived(params, updates), old)
-
-        new = _at_times(count, start, every, average, state.averaged, state.average)
-        return updates, AverageParamsState(count, *new)
+    def update(grad, param, dtype, average, step):
+        x = param + grad
+        if x.dtype != dtype and not jnp.iscomplexobj(x):
+            x = rounded_to(x, dtype)
+        passed = step - start
+        if decay is None:
+            n = jnp.maximum(passed // every, 1)
+            mean = average + (x - average) / n.astype(average.real.dtype)
+        else:
+            mean = decay_towards(average, x, decay)
+        # Selected: a conditional would save this pass over memory, but XLA copies what goes through one.
+        later = jnp.where(passed % every == 0, mean, average)
+        return grad, dict(average=jnp.where(passed <= every, x, later))
 
     return init, update
+
+
+class Averaging(Treewise):
+    """A stage that has to know where the params arrive."""
+
+    # As `average_params`.
+    is_wide = True  # pyright: ignore[reportAssignmentType]  # read only
 
 
 class AverageLatestParamsState(NamedTuple):
@@ -125,7 +119,7 @@ class AverageLatestParamsState(NamedTuple):
     latest: tuple[Params, ...]
 
     def evaluation_params(self, params: Params) -> Params:
-        """The mean of those in the window, or the params while there is none."""
+        """The mean of those that have been taken, or the params while there is none."""
         held = jnp.minimum(self.averaged, len(self.latest))
 
         def mean(*latest):
@@ -136,7 +130,7 @@ class AverageLatestParamsState(NamedTuple):
 
 
 @treewise(state=AverageLatestParamsState, kind=Averaging, on_shards=True)
-def average_latest_params(window: Count = 5, *, start: Start = 0, every: Count = 1):
+def average_latest_params(window: Count = 5, *, start: Start = 0, every: Every = 1):
     """Keep the latest few params, whose mean is the one to evaluate with (LAWA).
 
     It is the last stage of a chain, and leaves updates as they are; the state holds `window` copies of the
@@ -174,25 +168,14 @@ def average_latest_params(window: Count = 5, *, start: Start = 0, every: Count =
         count = safe_increment(state.count)
 
         def take(averaged, latest):
-            return safe_increment(averaged), (_arrived(params, updates), *latest[:-1])
+            now = widened(moved(params, 1, updates))
+            return safe_increment(averaged), (now, *latest[:-1])
 
-        new = _at_times(count, start, every, take, state.averaged, state.latest)
-        return updates, AverageLatestParamsState(count, *new)
+        due = (count > start) & ((count - start) % every == 0)
+        averaged, latest = cond(due, take, lambda *kept: kept, state.averaged, state.latest)
+        return updates, AverageLatestParamsState(count, averaged, latest)
 
     return init, update
-
-
-def _at_times(count: Array, start: int, every: int, take: Callable[..., Any], *kept: Any) -> Any:
-    """What `take` makes of what is kept, after every so many updates from a start on; else what is kept."""
-    if start == 0 and every == 1:
-        return take(*kept)
-    due = (count > start) & ((count - start) % every == 0)
-    return cond(due, take, lambda *kept: kept, *kept)
-
-
-def _arrived(params: Params, updates: Updates) -> Params:
-    """The params after their updates."""
-    return widened(moved(params, 1, updates))
 
 
 def _if_any(averaged: Array, average: Params, params: Params) -> Params:

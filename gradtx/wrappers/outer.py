@@ -169,11 +169,12 @@ def _on_all(sync: Array, axis: str) -> Array:
     if axis in mesh.manual_axes:
         return sync  # each device branches for itself
     try:
-        # In a batch a number of each would make a selection of the conditional; this is one for all.
-        return jax.lax.pmax(sync.astype(jnp.int32), axis) > 0
+        jax.lax.psum(1, axis)
     except NameError:
         there = ", ".join(map(repr, mesh.manual_axes)) or "none"
         raise ValueError(
             f"outer_optimizer: there is no axis {axis!r} to average over here; those of jax.shard_map are: "
             f"{there}. Update in jax.shard_map over {axis!r}, or in jax.vmap(..., axis_name={axis!r})"
         ) from None
+    # In a batch a number of each would make a selection of the conditional; this is one for all.
+    return jax.lax.pmax(sync.astype(jnp.int32), axis) > 0
