@@ -103,19 +103,13 @@ def test_descent_is_lookahead(x64) -> None:
     grads = [pair(i) for i in range(1, 8)]
     found, state = looped(gradtx.outer_optimizer(gradtx.adam(0.1), gradtx.sgd(0.3), 3), pair(0), grads)
     wanted, slow = looped(gradtx.lookahead(gradtx.adam(0.1), 3, 0.3), pair(0), grads)
-    assert_close((found, gradtx.evaluation_params(state, found)), (wanted, slow.slow_params), rtol=0, atol=0)
+    known = gradtx.evaluation_params(state, found)
+    assert_close((found, known), (wanted, slow.slow_params), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "tx",
-    [
-        gradtx.outer_optimizer(gradtx.sgd(0.1), gradtx.sgd(0.7, momentum=0.9), 3),
-        gradtx.lookahead(gradtx.sgd(0.1), 3, 0.5),
-    ],
-    ids=["outer_optimizer", "lookahead"],
-)
-def test_between_its_steps_an_outer_optimizer_does_nothing(tx: gradtx.GradientTransformation) -> None:
+def test_between_its_steps_an_outer_optimizer_does_nothing() -> None:
     """What it keeps is read in the branch of a conditional alone, and overwritten where it is donated."""
+    tx = gradtx.outer_optimizer(gradtx.sgd(0.1), gradtx.sgd(0.7, momentum=0.9), 3)
     params = jnp.zeros((64, 64))
     state = tx.init(params)
     jaxpr = jax.make_jaxpr(tx.update)(params, state, params)

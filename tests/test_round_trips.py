@@ -122,6 +122,7 @@ NO_DATA = {
 
 VALUES: dict[str, Any] = {
     "compensated: bits": 8,
+    "skip_spikes: watch": "value",
     "formats.companded: bits": 4,
     "formats.float8: dtype": "float8_e5m2",
     "formats.floating: dtype": "bfloat16",
@@ -197,6 +198,8 @@ VALUES: dict[str, Any] = {
     "ns_dtype": "float32",
     "ns_steps": 3,
     "optimizer": TX,
+    "outer": TX,
+    "outer_optimizer: axis": "replica",
     "overrides": {".*bias": {"step_size": 0.5}, "frozen/.*": None},
     "param_labels": {".*bias": "a", ".*": "b"},
     "preconditioning": "aol",
@@ -244,7 +247,7 @@ def other(factory: Factory, argument: Argument) -> Any:
     if argument.is_dtype:
         return "bfloat16"
     if argument.is_numeric or argument.intervals:
-        whole = argument.is_static and any(x.whole for x in argument.intervals)
+        whole = any(x.whole for x in argument.intervals)
         numbers = (3, 9) if whole else (0.625, 2.5, 0.375, 40.0, -0.5)
         inside = [x for x in numbers if all(interval.holds(x) for interval in argument.intervals)]
         return next(x for x in inside if x != argument.default)

@@ -1,9 +1,11 @@
 """Branches: decided at once where the condition is known, and alike inside of `jax.shard_map`."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer
 
 from gradtx.arrays.types import Array, PyTree
@@ -24,6 +26,14 @@ def cond(condition: Array | bool, true: Callable[..., T], false: Callable[..., T
         axes = [varying_axes(condition).union(*map(varying_axes, alternatives)) for alternatives in kinds]
         true, false = _varying(true, axes), _varying(false, axes)
     return jax.lax.cond(condition, true, false, *operands)
+
+
+def select(condition: Array | bool, true: Callable[..., T], false: Callable[..., T], *operands: PyTree) -> T:
+    """Both branches, and of each number that of the one.
+
+    It is for a pass over tensors: XLA may copy what goes through a conditional.
+    """
+    return jax.tree.map(partial(jnp.where, condition), true(*operands), false(*operands))
 
 
 def _varying(branch: Callable[..., T], axes: list[Axes]) -> Callable[..., T]:

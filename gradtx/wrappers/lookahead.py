@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gradtx.arrays.cond import select
 from gradtx.arrays.numerics import as_array, safe_increment
 from gradtx.arrays.trees import select_tree, widened
 from gradtx.arrays.types import Array, Params, State, Updates
@@ -111,7 +112,7 @@ def lookahead(
             return jax.tree.map(lambda x: -slow_step_size * x, drift), nothing
 
         updates, fast_state = fast_optimizer.update(updates, state.fast_state, params, **extra)
-        updates, slow, _ = synchronized(sync, updates, params, state.slow_params, (), follow)
+        updates, slow, _ = synchronized(select, sync, updates, params, state.slow_params, (), follow)
         if reset_state:
             anew = fast_optimizer.init(apply_updates(params, updates))
             # An `init` of others may make Python numbers.

@@ -20,13 +20,20 @@ Follow = Callable[[Updates, State, Params], tuple[Updates, State]]
 
 
 def synchronized(
-    sync: Array, updates: Updates, params: Params, slow: Params, state: State, follow: Follow
+    choose: Callable[..., Any],
+    sync: Array,
+    updates: Updates,
+    params: Params,
+    slow: Params,
+    state: State,
+    follow: Follow,
 ) -> tuple[Updates, Params, State]:
     """Where `sync` holds, the slow params after a step along the drift, and updates that lead to them.
 
-    Elsewhere the updates are left, and the slow params and the state are not looked at.
+    Elsewhere all stays.
 
     Args:
+        choose: `cond` or `select`.
         sync: bool scalar.
         updates, params: of the fast params, before the step.
         slow, state: the slow params, and the state of what makes them follow.
@@ -39,8 +46,7 @@ def synchronized(
         slow = moved(slow, 1, steps)
         return jax.tree.map(_towards, updates, params, slow, is_leaf=is_none), slow, state
 
-    # A conditional: on k - 1 of k calls nothing of the slow params is read or written.
-    return cond(sync, step, lambda *operands: operands, updates, slow, state)
+    return choose(sync, step, lambda *operands: operands, updates, slow, state)
 
 
 def _drift(update: Array | None, param: Array, slow: Array) -> Array | None:
@@ -103,7 +109,7 @@ def outer_optimizer(
     `lookahead` is ``sgd(slow_step_size)``. With H = 1, ``sgd(1.0)`` leaves the inner optimizer as it is.
 
     Inner states stay apart: of replicas only the drift is averaged, H times less often than gradients would
-    be, and between its steps the outer optimizer costs nothing. Replicas begin from the same params, and the
+    be, and between its steps the outer optimizer is not run. Replicas begin from the same params, and the
     updates must be applied as they are. Evaluate with the outer params: ``evaluation_params(state, params)``.
 
     Args:
@@ -151,6 +157,7 @@ def outer_optimizer(
         steps = safe_increment(state.steps_since_outer)
         sync = steps >= every
         updates, slow, outer_state = synchronized(
+            cond,  # replicas meet, and whatever the outer optimizer does is done, once in H steps
             sync if axis is None else _on_all(sync, axis),
             updates,
             params,
