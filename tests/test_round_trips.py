@@ -273,7 +273,8 @@ def values(factory: Factory) -> Iterator[Any]:
         assert value != usual or name in required, (factory.key, name)
         yield value
         if name in factory.numeric:
-            yield made(factory, {**beside, name: jnp.asarray(x, "bfloat16")})
+            is_count = any(interval.whole for interval in factory.parameters[name].intervals)
+            yield made(factory, {**beside, name: jnp.asarray(x, "int32" if is_count else "bfloat16")})
             yield made(factory, {**beside, name: gradtx.linear_schedule(x, x, 4)})
     yield made(factory, {**changed, **TOGETHER.get(factory.key, {})})
 
