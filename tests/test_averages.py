@@ -132,6 +132,32 @@ def test_params_of_half_precision_have_an_average_of_full() -> None:
     )  # the rounding by chance is left
 
 
+@pytest.mark.parametrize("kept", ["bfloat16", gradtx.formats.companded()], ids=["bfloat16", "codes"])
+def test_an_average_may_be_stored_in_fewer_bytes(kept: Any) -> None:
+    tx = gradtx.chain(gradtx.sgd(0.1), gradtx.average_params(0.9))
+    found = []
+    for each in (tx, gradtx.stored(tx, {"average": kept}, min_size=0)):
+        params = {"w": jnp.zeros(64)}
+        state = each.init(params)
+        for grad in (1.0, 2.0, 3.0):
+            updates, state = each.update({"w": jnp.full(64, grad)}, state, params)
+            params = gradtx.apply_updates(params, updates)
+        found.append(gradtx.evaluation_params(state, params)["w"])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-2)
+    assert abs(float(found[0][0] - params["w"][0])) > 0.1  # which are not just the params
+
+
+def test_groups_may_have_decays_of_their_own() -> None:
+    stage = gradtx.average_params(0.9)
+    tx = gradtx.groups(stage, {"v": {"decay": 0.5}})
+    params, grad = {"w": jnp.zeros(2), "v": jnp.zeros(2)}, {"w": jnp.ones(2), "v": jnp.ones(2)}
+    state = tx.init(params)
+    for _ in range(2):
+        updates, state = tx.update(grad, state, params)
+        params = gradtx.apply_updates(params, updates)
+    assert_close(gradtx.evaluation_params(state, params), {"w": jnp.full(2, 1.1), "v": jnp.full(2, 1.5)})
+
+
 def test_a_param_without_a_gradient_is_averaged_too() -> None:
     stage, params = gradtx.average_params(0.5), tree(0)["dense"]
     _, state = stage.update({**params, "bias": None}, stage.init(params), params)

@@ -104,6 +104,7 @@ def all_wrappers(inner: st.SearchStrategy[Made]) -> st.SearchStrategy[Made]:
         wrappers(inner),
         st.builds(call, st.just("MultiSteps"), inner, every_k_schedule=st.just(2)),
         st.builds(call, st.just("lookahead"), inner, sync_period=st.just(2), slow_step_size=st.just(0.5)),
+        st.builds(call, st.just("skip_spikes"), inner, watch=st.just("norm")),
     )
 
 

@@ -7,6 +7,7 @@ import jax
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import cast
 from gradtx.arrays.types import Params, State
+from gradtx.core.layout import is_coded
 
 
 def evaluation_params(state: State, params: Params) -> Params:
@@ -42,7 +43,7 @@ def evaluation_params(state: State, params: Params) -> Params:
     leaves, treedef = jax.tree.flatten(params, is_leaf=errors.is_none)
     for part in jax.tree.leaves(state, is_leaf=_knows):
         if _knows(part):
-            better = part.evaluation_params(treedef.unflatten(leaves))
+            better = _read(part.evaluation_params(treedef.unflatten(leaves)))
             try:
                 beside = treedef.flatten_up_to(better)
             except (ValueError, TypeError):
@@ -53,6 +54,11 @@ def evaluation_params(state: State, params: Params) -> Params:
             pairs = zip(leaves, beside, strict=True)
             leaves = [cast(x, p.dtype) if hasattr(x, "dtype") else p for p, x in pairs]
     return treedef.unflatten(leaves)
+
+
+def _read(tree: Any) -> Any:
+    """The tensors of slots that are kept in another form."""
+    return jax.tree.map(lambda x: x.decode() if is_coded(x) else x, tree, is_leaf=is_coded)
 
 
 def _knows(node: Any) -> bool:
