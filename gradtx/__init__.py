@@ -420,7 +420,7 @@ from gradtx.wrappers.skipping import ShouldSkipUpdateFunction as ShouldSkipUpdat
 from gradtx.wrappers.skipping import skip_large_updates as skip_large_updates
 from gradtx.wrappers.skipping import skip_not_finite as skip_not_finite
 from gradtx.wrappers.spikes import SkipSpikesState as SkipSpikesState
-from gradtx.wrappers.spikes import Window as Window
+from gradtx.wrappers.spikes import SpikeWindow as SpikeWindow
 from gradtx.wrappers.spikes import skip_spikes as skip_spikes
 from gradtx.wrappers.storing import stored as stored
 from gradtx.wrappers.tangential import tangential as tangential

@@ -17,17 +17,17 @@ from gradtx.wrappers.loss_scaling import refuse_loss_scaling
 WindowLength = Static[Annotated[int, Interval("[2, inf]", whole=True)]]
 
 
-class Window(NamedTuple):
+class SpikeWindow(NamedTuple):
     """The last numbers of a kind.
 
-    numbers: a vector of them, overwritten in turn; count: int32 scalar, how many there have been so far.
+    numbers: a vector of them, overwritten in turn; count: int32 scalar, how many have come so far, of those that are finite.
     """
 
     numbers: Array
     count: Array
 
     @classmethod
-    def empty(cls, length: int, dtype: DType) -> "Window":
+    def empty(cls, length: int, dtype: DType) -> "SpikeWindow":
         """A window before the first number."""
         return cls(jnp.zeros(length, dtype), jnp.zeros([], jnp.int32))
 
@@ -38,7 +38,7 @@ class Window(NamedTuple):
 
 
 @jax.jit
-def _judged(window: Window, x: Array, threshold: Scalar) -> tuple[Array, Window]:
+def _judged(window: SpikeWindow, x: Array, threshold: Scalar) -> tuple[Array, SpikeWindow]:
     """Whether x is a spike, and the window with x in it if that is finite."""
     numbers, count = window
     place = jnp.arange(window.length)
@@ -52,21 +52,21 @@ def _judged(window: Window, x: Array, threshold: Scalar) -> tuple[Array, Window]
     spike = (held >= max(window.length // 2, 2)) & (x > mean + threshold * deviation)
     finite = jnp.isfinite(x)
     here = (place == count % window.length) & finite
-    return spike, Window(jnp.where(here, x, numbers), jnp.where(finite, safe_increment(count), count))
+    return spike, SpikeWindow(jnp.where(here, x, numbers), jnp.where(finite, safe_increment(count), count))
 
 
 class SkipSpikesState(NamedTuple):
     """Counters to log, what they are about, and the state of what is wrapped.
 
     last_skipped: bool scalar, whether the last step was skipped; total_skipped: int32 scalar, all that were;
-    values, norms: a `Window` of losses, and one of norms of gradients; empty for what is not watched;
+    values, norms: a `SpikeWindow` of losses, and one of norms of gradients; empty for what is not watched;
     inner_state: the state of the wrapped transformation, of the last update that was applied.
     """
 
     last_skipped: Array
     total_skipped: Array
-    values: Window | tuple[()]
-    norms: Window | tuple[()]
+    values: SpikeWindow | tuple[()]
+    norms: SpikeWindow | tuple[()]
     inner_state: State
 
 
@@ -122,12 +122,12 @@ def skip_spikes(
         raise ValueError(f"skip_spikes: watch must be 'both', 'value' or 'norm', got {watch!r}")
 
     def init(params):
-        empty = Window.empty(window, scalar_dtype("skip_spikes", params))
+        empty = SpikeWindow.empty(window, scalar_dtype("skip_spikes", params))
         return SkipSpikesState(
             last_skipped=jnp.zeros([], bool),
             total_skipped=jnp.zeros([], jnp.int32),
             values=() if watch == "norm" else empty,
-            norms=() if watch == "value" else Window(*map(jnp.copy, empty)),
+            norms=() if watch == "value" else SpikeWindow(*map(jnp.copy, empty)),
             inner_state=inner.init(params),
         )
 
