@@ -20,7 +20,7 @@ WindowLength = Static[Annotated[int, Interval("[2, inf]", whole=True)]]
 class SpikeWindow(NamedTuple):
     """The last numbers of a kind.
 
-    numbers: a vector of them, overwritten in turn; count: int32 scalar, how many have come so far, of those that are finite.
+    numbers: a vector of them, overwritten in turn; count: int32 scalar, the finite ones so far.
     """
 
     numbers: Array
