@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from operator import itemgetter
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradtx.arrays.types import Array, PyTree
 
@@ -48,13 +49,30 @@ class Stack(Batch):
     def unstack(self, stacked: PyTree, count: int) -> list[PyTree]:
         """The trees of which `stack` made one."""
         stacked = self._placed(stacked)
-        return [jax.tree.map(itemgetter(i), stacked) for i in range(count)]
+        return [jax.tree.map(partial(one_of, place), stacked) for place in _places(count)]
 
     def map(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
         return self.unstack(jax.vmap(function)(*self.stack(given)), len(given))
 
     def _placed(self, stacked: PyTree) -> PyTree:
         return stacked if self.constrain is None else jax.tree.map(self.constrain, stacked)
+
+
+def one_of(place: Array, stack: Array) -> Array:
+    """One of a stack; the last, if the place is beyond."""
+    start = (place, *[jnp.zeros_like(place)] * (stack.ndim - 1))
+    size = (1, *stack.shape[1:])
+    return jax.lax.dynamic_slice(stack, start, size, allow_negative_indices=False)[0]
+
+
+def _places(count: int) -> list[Array]:
+    """The numbers from 0 to a count, of which a compiler knows nothing.
+
+    XLA compiles a kernel for each constant offset, which takes it 10 ms on a CPU, and one kernel for all
+    offsets that are data. A constant with one entry is not data.
+    """
+    pairs = np.stack([np.arange(count, dtype=np.int32), np.zeros(count, np.int32)], axis=1)
+    return [jax.lax.optimization_barrier(jnp.asarray(pair))[0] for pair in pairs]
 
 
 LOOP, STACK = Batch(), Stack()

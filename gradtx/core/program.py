@@ -1,7 +1,7 @@
 """Programs of leafwise stages: consecutive ones as one function per tensor, compiled and cached."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from gradtx.arrays.cond import cond
 from gradtx.arrays.numerics import as_array, at_least_float32, cast, safe_increment
 from gradtx.arrays.per_tensor import row_of
 from gradtx.arrays.types import Array, DType, PyTree
-from gradtx.core.batch import STACK, Batch
+from gradtx.core.batch import STACK, Batch, one_of
 from gradtx.core.layout import Slots
 from gradtx.core.rule import returned, slots_made
 from gradtx.values.counting import number_at
@@ -125,44 +125,70 @@ class LeafwiseProgram:
         spread: bool,
         batch: Batch,
     ) -> list[Slots]:
-        """Of tensors of one shape the slots that `refresh` names, refreshed where they are due."""
+        """Of tensors of one shape the slots that `refresh` changes, refreshed where they are due."""
         filled = self.template.fill(numbers)[stage]
         rule, layout = filled.rule, filled.layout
+        asked = rule.asks.refresh or ()
 
-        def refreshed(slots: Slots) -> Slots:
+        def refreshed(slots: Slots) -> Refreshed:
             assert rule.refresh is not None
-            new = rule.refresh(**layout.read(slots))
-            if not isinstance(new, dict) or not new.keys() <= slots.keys():
+            named = {name: slots[name] for name in asked}
+            out = rule.refresh(**layout.read(named))
+            new, good = out if isinstance(out, tuple) else (out, None)
+            if not isinstance(new, dict) or not new.keys() <= named.keys():
                 raise ValueError(
-                    f"{filled.name}: refresh must return a dict of slots that it names, {sorted(slots)}; "
+                    f"{filled.name}: refresh must return a dict of slots that it names, {sorted(named)}; "
                     f"it returned {sorted(new) if isinstance(new, dict) else new!r}"
                 )
-            return {**slots, **layout.write(filled.name, new, {name: slots[name] for name in new})}
+            return layout.write(filled.name, new, {name: slots[name] for name in new}), good
 
         every_one = lambda some: batch.map(refreshed, [(slots,) for slots in some])  # noqa: E731
         if not spread:
-            return cond((step - 1) % every == 0, every_one, lambda some: list(some), list(tensors))
-        return in_slices(every_one, list(tensors), (step - 1) % every, every)
+            all_of = lambda some: list(map(taken, some, every_one(some)))  # noqa: E731
+            return cond((step - 1) % every == 0, all_of, lambda some: list(some), list(tensors))
+        return in_turns(every_one, list(tensors), (step - 1) % every, every)
 
 
-def in_slices(
-    function: Callable[[list[PyTree]], list[PyTree]], trees: list[PyTree], turn: Array, turns: int
-) -> list[PyTree]:
-    """Trees of one structure, with the function applied to those whose turn it is: about one of `turns`.
+Refreshed = tuple[Slots, Array | None]
+"""Slots that were refreshed, and whether they are to be taken; None if they are without question."""
+REJECTED = "rejected"
+"""The slot that counts how often they were not."""
+
+
+def taken(old: Slots, refreshed: Refreshed) -> Slots:
+    """The slots of a tensor with those that are to be taken, and a count of what is not."""
+    new, good = refreshed
+    if good is None:
+        return {**old, **new}
+    chosen = partial(jnp.where, good)
+    counted = {REJECTED: old[REJECTED] + ~good} if REJECTED in old else {}
+    return {**old, **{name: jax.tree.map(chosen, new[name], old[name]) for name in new}, **counted}
+
+
+def in_turns(
+    function: Callable[[list[Slots]], list[Refreshed]], tensors: list[Slots], turn: Array, turns: int
+) -> list[Slots]:
+    """Slots that the function changes, after those went through it whose turn it is: about one of `turns`.
 
     As many go through it at every turn, ⌈n / turns⌉, so that all turns cost the same, and there is no branch.
     """
-    count = len(trees)
-    width = -(-count // turns)
+    count = len(tensors)
     begin, end = (-(-(k * count) // turns) for k in (turn, turn + 1))
-    places = begin + jnp.arange(width)
-    stacked = STACK.stack(trees)
-    due = jax.tree.map(lambda stack: jnp.take(stack, places, axis=0, mode="clip"), stacked)
-    new = STACK.stack(function(STACK.unstack(due, width)))
-    # Where fewer are due than go through it, what comes out goes nowhere.
-    target = jnp.where(places < end, places, count)
-    stacked = jax.tree.map(lambda stack, x: stack.at[target].set(x, mode="drop"), stacked, new)
-    return STACK.unstack(stacked, count)
+    places = [begin + k for k in range(-(-count // turns))]
+    stacked = STACK.stack(tensors)
+    changed: dict[str, PyTree] = {}
+    due = [jax.tree.map(partial(one_of, place), stacked) for place in places]
+    for place, (new, good) in zip(places, function(due), strict=True):
+        is_due = place < end
+        # Where fewer are due than go through it, what comes out goes nowhere.
+        target = jnp.where(is_due if good is None else is_due & good, place, count)
+        for name, x in new.items():
+            put = lambda stack, x, target=target: stack.at[target].set(x, mode="drop")  # noqa: E731
+            changed[name] = jax.tree.map(put, changed.get(name, stacked[name]), x)
+        if good is not None and REJECTED in stacked:
+            counts = changed.get(REJECTED, stacked[REJECTED])
+            changed[REJECTED] = counts.at[place].add(is_due & ~good, mode="drop")
+    return STACK.unstack(changed, count)
 
 
 def key_for(seed: ArrayLike, stream: ArrayLike, step: ArrayLike) -> Array:

@@ -18,7 +18,7 @@ from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, PyTree, State
 from gradtx.core.batch import LOOP, Batch, batch_in_force
 from gradtx.core.layout import Layout, Slots, StateForm, TakenApart
-from gradtx.core.program import BOOKS, PROGRAMS, LeafwiseProgram, Shared, Tensor, incremented
+from gradtx.core.program import BOOKS, PROGRAMS, REJECTED, LeafwiseProgram, Shared, Tensor, incremented
 from gradtx.core.rule import Asks, Rule
 from gradtx.core.run import Run
 from gradtx.values.counting import Untraceable, number_at
@@ -255,7 +255,8 @@ class LeafwiseSegment:
         """Refresh the slots of a periodic stage, for all tensors of one shape together."""
         stage = self.stages[j]
         assert stage.periodic is not None
-        names = stage.asks.refresh or ()
+        asked = (*(stage.asks.refresh or ()), REJECTED)
+        names = [name for name in stage.form.slots if name in asked]
         old = [{name: own[j][name] for name in names} for own in slots]
         parts = [x._replace(param=None, slots=part) for x, part in zip(tensors, old, strict=True)]
         for members in alike(parts, list(run.which)):

@@ -1,5 +1,6 @@
 """Which axes of a tensor make matrices, and how those are cut: one vocabulary for all matrix optimizers."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -28,6 +29,8 @@ class MatrixAxes:
         reduction_split: what the rows are cut into: so many equal parts, or parts of these sizes. Each part
             is a matrix by itself. Default: one.
         output_split: the same of the columns.
+        block_size: the longest side of a matrix: longer ones are cut into blocks of this size, of which the
+            last has what remains. Default: no limit.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -45,6 +48,7 @@ class MatrixAxes:
     output_axis: Axes = 1
     reduction_split: Split = None
     output_split: Split = None
+    block_size: int | None = None
     namespace: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
@@ -52,9 +56,11 @@ class MatrixAxes:
             given = getattr(self, name)
             if given is not None and not isinstance(given, int):
                 object.__setattr__(self, name, tuple(given))
+        if self.block_size is not None and self.block_size < 1:
+            raise ValueError(f"MatrixAxes: block_size must be at least 1, got {self.block_size}")
 
     def __repr__(self) -> str:
-        splits = {name: getattr(self, name) for name in ("reduction_split", "output_split")}
+        splits = {name: getattr(self, name) for name in ("reduction_split", "output_split", "block_size")}
         shown = [f"{self.reduction_axis}", f"{self.output_axis}"]
         shown += [f"{name}={split}" for name, split in splits.items() if split is not None]
         return f"{self.namespace}{type(self).__name__}({', '.join(shown)})"
@@ -71,10 +77,20 @@ class MuonDimensionNumbers(MatrixAxes):
 
     reduction_split: Split = field(default=None, init=False)
     output_split: Split = field(default=None, init=False)
+    block_size: int | None = field(default=None, init=False)
     namespace = "contrib."
 
 
 MATRIX = MatrixAxes()
+
+
+def in_blocks(axes: Any, size: int | None) -> Any:
+    """The axes of a tensor, whose matrices are cut into blocks of this size, if it says of no other."""
+    if size is None or not isinstance(axes, MatrixAxes) or axes.block_size is not None:
+        return axes
+    return MatrixAxes(
+        axes.reduction_axis, axes.output_axis, axes.reduction_split, axes.output_split, block_size=size
+    )
 
 
 def axes_of(name: str, what: str, chosen: Selector | None, tree: Any) -> list[MatrixAxes | None]:
@@ -151,27 +167,36 @@ def sizes(name: str, shape: tuple[int, ...], axes: MatrixAxes) -> list[tuple[int
     Raises:
         ValueError: where the axes do not fit the shape; the message begins with the name.
     """
-    rows, columns = fans(name, shape, axes)
-    count = math.prod(shape) // max(rows * columns, 1)
-    parts = [
-        _parts(f"{name}: {axes} of a tensor of shape {shape}", side, size, split)
-        for side, size, split in (
-            ("rows", rows, axes.reduction_split),
-            ("columns", columns, axes.output_split),
+    count = math.prod(shape) // max(math.prod(fans(name, shape, axes)), 1)
+    bands, strips = _runs(f"{name}: {axes} of a tensor of shape {shape}", fans(name, shape, axes), axes)
+    return [(count * m * n, height, width) for m, height in bands for n, width in strips]
+
+
+Runs = list[tuple[int, int]]
+"""What an axis is cut into: runs of so many parts of one size, one after the other."""
+
+
+def _runs(where: str, fans: tuple[int, int], axes: MatrixAxes) -> tuple[Runs, Runs]:
+    """What the rows and the columns are cut into."""
+    rows, columns = (
+        _cut_into(where, side, size, split, axes.block_size)
+        for side, size, split in zip(
+            ("rows", "columns"), fans, (axes.reduction_split, axes.output_split), strict=True
         )
-    ]
-    return [(count * m * n, height, width) for m, height in parts[0] for n, width in parts[1]]
+    )
+    return rows, columns
 
 
-def _parts(where: str, side: str, size: int, split: Split) -> list[tuple[int, int]]:
-    """What an axis of this size is cut into: how many parts in a row of which size."""
-    if split is None:
-        return [(1, size)]
-    widths = (size // max(split, 1),) * split if isinstance(split, int) else tuple(split)
-    if not widths or sum(widths) != size or min(widths) < 1:
-        parts = f"{split} equal parts" if isinstance(split, int) else f"parts of {split}"
-        raise ValueError(f"{where}: {size} {side} cannot be cut into {parts}")
-    return [(len(widths), widths[0])] if len(set(widths)) == 1 else [(1, width) for width in widths]
+def _cut_into(where: str, side: str, size: int, split: Split, block: int | None) -> Runs:
+    widths = [size]
+    if split is not None:
+        widths = [size // max(split, 1)] * split if isinstance(split, int) else list(split)
+        if not widths or sum(widths) != size or min(widths) < 1:
+            parts = f"{split} equal parts" if isinstance(split, int) else f"parts of {split}"
+            raise ValueError(f"{where}: {size} {side} cannot be cut into {parts}")
+    if block is not None:
+        widths = [min(block, width - at) for width in widths for at in range(0, max(width, 1), block)]
+    return [(len(list(same)), width) for width, same in itertools.groupby(widths)]
 
 
 def on_matrices(name: str, f: Callable[[Array], Array], x: Array, axes: MatrixAxes) -> Array:
@@ -185,40 +210,40 @@ def pieces(name: str, x: Array, axes: MatrixAxes) -> list[Array]:
     stack = as_matrices(name, x, axes)
     rows, columns = stack.shape[-2:]
     stack = stack.reshape(math.prod(stack.shape[:-2]), rows, columns)
-    parts = _parts(name, "columns", columns, axes.output_split)
-    bands = _cut(stack, _parts(name, "rows", rows, axes.reduction_split))
-    if parts == [(1, columns)]:
+    heights, widths = _runs(name, (rows, columns), axes)
+    bands = _cut(stack, heights)
+    if widths == [(1, columns)]:
         return bands
-    return [piece.mT for band in bands for piece in _cut(band.mT, parts)]
+    return [piece.mT for band in bands for piece in _cut(band.mT, widths)]
 
 
 def joined(name: str, stacks: Sequence[Array], shape: tuple[int, ...], axes: MatrixAxes) -> Array:
     """The tensor of this shape of which `pieces` made the stacks."""
     rows, columns = fans(name, shape, axes)
-    parts, bands = _parts(name, "columns", columns, axes.output_split), list(stacks)
-    if parts != [(1, columns)]:
-        turned, width = [stack.mT for stack in stacks], len(parts)
-        bands = [_pasted(turned[i : i + width], parts).mT for i in range(0, len(turned), width)]
-    stack = _pasted(bands, _parts(name, "rows", rows, axes.reduction_split))
-    return from_matrices(name, stack, shape, axes)
+    heights, widths = _runs(name, (rows, columns), axes)
+    bands = list(stacks)
+    if widths != [(1, columns)]:
+        turned, runs = [stack.mT for stack in stacks], len(widths)
+        bands = [_pasted(turned[i : i + runs], widths).mT for i in range(0, len(turned), runs)]
+    return from_matrices(name, _pasted(bands, heights), shape, axes)
 
 
-def _cut(stack: Array, parts: Sequence[tuple[int, int]]) -> list[Array]:
-    """Stacks of bands of rows."""
-    if parts == [(1, stack.shape[-2])]:
-        return [stack]
-    if len(parts) == 1:
-        ((count, height),) = parts
-        return [stack.reshape(stack.shape[0] * count, height, stack.shape[-1])]
-    ends = [sum(height for _, height in parts[:i]) for i in range(1, len(parts))]
-    return jnp.split(stack, ends, axis=-2)
+def _cut(stack: Array, runs: Runs) -> list[Array]:
+    """Stacks of bands of rows, one for each run."""
+    ends = list(itertools.accumulate(count * height for count, height in runs))
+    bands = [stack] if len(runs) == 1 else jnp.split(stack, ends[:-1], axis=-2)
+    return [
+        band if count == 1 else band.reshape(band.shape[0] * count, height, band.shape[-1])
+        for band, (count, height) in zip(bands, runs, strict=True)
+    ]
 
 
-def _pasted(bands: Sequence[Array], parts: Sequence[tuple[int, int]]) -> Array:
-    if len(parts) > 1:
-        return jnp.concatenate(bands, axis=-2)
-    ((count, height),), (band,) = parts, bands
-    return band if count == 1 else band.reshape(band.shape[0] // count, count * height, band.shape[-1])
+def _pasted(bands: Sequence[Array], runs: Runs) -> Array:
+    uncut = [
+        band if count == 1 else band.reshape(band.shape[0] // count, count * height, band.shape[-1])
+        for band, (count, height) in zip(bands, runs, strict=True)
+    ]
+    return uncut[0] if len(uncut) == 1 else jnp.concatenate(uncut, axis=-2)
 
 
 def as_matrices(name: str, x: Array, axes: MatrixAxes) -> Array:

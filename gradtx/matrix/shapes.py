@@ -57,7 +57,7 @@ def scale_by_shape(
     def scaled(axes: MatrixAxes, update: Array | None) -> Array | None:
         if update is None:
             return None
-        if axes.reduction_split is axes.output_split is None:
+        if axes.reduction_split is axes.output_split is axes.block_size is None:
             return factor(*fans(name, update.shape, axes)) * update
         return on_matrices(name, lambda x: factor(*x.shape[-2:]) * x, update, axes)
 

@@ -5,15 +5,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays.cond import cond
 from gradtx.arrays.meshes import everywhere, sharded_like, whole
 from gradtx.arrays.numerics import decay_towards, one_minus_power, sqrt
 from gradtx.arrays.types import Array, Params, Selector
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
-from gradtx.matrix.axes import joined, matrix_axes, pieces, sizes
-from gradtx.matrix.bases import ORTHONORMAL, eigenbasis, power_step
+from gradtx.matrix.axes import in_blocks, joined, matrix_axes, pieces, sizes
+from gradtx.matrix.bases import Side, check_method, on_stack, renewed, side, sided, turned, turned_back
 from gradtx.matrix.partner import descending
 from gradtx.values.domains import Count, Decay, NonNegative, Number
 
@@ -26,7 +25,7 @@ class ScaleBySOAPState(NamedTuple):
     nu: a tree like the params, the mean of their squares in the bases;
     cov: for each param a list, of the means of G·Gᵀ and Gᵀ·G of its matrices; empty for a side without basis;
     basis: the same, of orthogonal matrices;
-    rejected: a tree of int32 scalars, how often a new basis was not finite and the old one stayed.
+    rejected: a tree of int32 scalars, how often new bases were not finite and the old ones stayed.
     """
 
     count: Array
@@ -55,6 +54,7 @@ def scale_by_soap(
     every: Count = 10,
     *,
     max_dim: Count = 10000,
+    block_size: Count | None = None,
     one_sided: bool = False,
     method: str = "qr",
     stagger: bool = True,
@@ -74,6 +74,8 @@ def scale_by_soap(
         eps: added to the root, at least 0.
         every: after how many steps a basis is renewed, at least 1.
         max_dim: the largest side that has a basis; a larger one keeps its own axes.
+        block_size: the longest side of a matrix; longer ones are cut into blocks of this size, and what
+            remains, as by `MatrixAxes`. Default: no limit.
         one_sided: whether only the shorter side of a matrix has a basis.
         method: ``"qr"``; ``"cholesky_qr"``, the same by products and Cholesky's decomposition, which is
             faster on accelerators; or ``"eigh"``, the eigenvectors anew each time.
@@ -83,7 +85,7 @@ def scale_by_soap(
             whose update is 0, and the moments begin at the second.
         weight_dimension_numbers: as in `scale_by_muon`.
 
-    A basis that is not finite is not taken: the old one stays, and the state counts it in ``rejected``. What
+    Bases that are not finite are not taken: the old ones stay, and the state counts it in ``rejected``. What
     a NaN in a gradient has not reached, columns of a matrix with one basis, goes on in the old one.
     Derivatives take bases as constant.
 
@@ -95,19 +97,15 @@ def scale_by_soap(
     Source: Vyas et al., SOAP, arXiv:2409.11321.
     """
     name = "scale_by_soap"
-    if method not in (*ORTHONORMAL, "eigh"):
-        raise ValueError(f"{name}: method must be one of {', '.join(ORTHONORMAL)}, eigh, got {method!r}")
-    axes: Any = weight_dimension_numbers
+    check_method(name, method)
+    axes: Any = in_blocks(weight_dimension_numbers, block_size)
     decay = b2 if b3 is None else b3
-
-    def sides(rows: int, columns: int) -> list[int]:
-        """The sizes of the two bases; 0 for none."""
-        wanted = [rows <= columns, columns < rows] if one_sided else [True, True]
-        return [n if want and n <= max_dim else 0 for n, want in zip((rows, columns), wanted, strict=True)]
 
     def init(param):
         shapes = [
-            (count if n else 0, n, n) for count, *own in sizes(name, param.shape, axes) for n in sides(*own)
+            (count if n else 0, n, n)
+            for count, rows, columns in sizes(name, param.shape, axes)
+            for n in sided(rows, columns, max_dim, one_sided)
         ]
         cov = [jnp.zeros(shape, param.dtype) for shape in shapes]
         # Until the first basis is there, a basis of 0 makes steps of 0.
@@ -117,23 +115,12 @@ def scale_by_soap(
         zero = jnp.zeros_like(param)
         return dict(mu=zero, nu=zero, cov=cov, basis=basis, rejected=jnp.zeros([], jnp.int32))
 
-    def turned(x: Array, q: Array, p: Array) -> Array:
-        x = q.mT @ x if q.size else x
-        return x @ p if p.size else x
-
-    def turned_back(x: Array, q: Array, p: Array) -> Array:
-        x = q @ x if q.size else x
-        return x @ p.mT if p.size else x
-
     def update(grad, mu, nu, cov, basis, rejected, step):
-        stacks = [pieces(name, whole(x), axes) for x in (grad, mu, nu)]
         begun = step > 1
         t = (step if stagger else jnp.maximum(step - 1, 1)).astype(grad.dtype)
         scale = sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t)
-        new: list[tuple[Array, Array, Array]] = []
-        covs: list[Array] = []
-        for i, (g, m, v) in enumerate(zip(*stacks, strict=True)):
-            q, p = basis[2 * i : 2 * i + 2]
+
+        def stepped(g: Array, m: Array, v: Array, q: Side, p: Side, *covs: Side) -> Any:
             m_new = decay_towards(m, g, b1)
             v_new = decay_towards(v, jax.lax.square(turned(g, q, p)), b2)
             u = scale * turned_back(turned(m_new, q, p) / (sqrt(v_new) + eps), q, p)
@@ -141,40 +128,36 @@ def scale_by_soap(
                 u, m_new, v_new = (
                     jnp.where(begun, x, old) for x, old in ((u, 0 * g), (m_new, m), (v_new, v))
                 )
-            new.append((u, m_new, v_new))
-            covs += [
-                everywhere(decay_towards(c, product, decay)) if c.size else c
-                for c, product in zip(cov[2 * i : 2 * i + 2], (g @ g.mT, g.mT @ g), strict=True)
+            followed = [
+                None if c is None else decay_towards(c, x @ x.mT, decay)
+                for c, x in zip(covs, (g, g.mT), strict=True)
             ]
+            return (u, m_new, v_new), followed
+
+        stacks = [pieces(name, whole(x), axes) for x in (grad, mu, nu)]
+        new: list[tuple[Array, Array, Array]] = []
+        covs: list[Array] = []
+        for i, (g, m, v) in enumerate(zip(*stacks, strict=True)):
+            mine = slice(2 * i, 2 * i + 2)
+            own, followed = on_stack(stepped, g, m, v, *map(side, basis[mine]), *map(side, cov[mine]))
+            new.append(own)
+            covs += [old if c is None else everywhere(c) for old, c in zip(cov[mine], followed, strict=True)]
         out, mu, nu = (
             sharded_like(grad, joined(name, list(own), grad.shape, axes)) for own in zip(*new, strict=True)
         )
         return out, dict(mu=mu, nu=nu, cov=covs, basis=basis, rejected=rejected)
 
-    def renewed(c: Array, q: Array) -> tuple[Array, Array]:
-        same = jnp.broadcast_to(jnp.arange(c.shape[-1]), c.shape[:-1])
-        if method == "eigh":
-            return eigenbasis(c), same
-        if stagger:
-            return power_step(c, q, method)
-        first = jnp.logical_not(jnp.any(q))
-        return cond(first, lambda c, q: (eigenbasis(c), same), lambda c, q: power_step(c, q, method), c, q)
-
-    def refresh(nu, cov, basis, rejected):
-        stacks, bases = pieces(name, whole(nu), axes), []
+    def refresh(nu, cov, basis):
+        stacks, bases, good = pieces(name, whole(nu), axes), list(basis), jnp.array(True)
         for i, (c, q) in enumerate(zip(cov, basis, strict=True)):
-            if not c.size:
-                bases.append(q)
-                continue
-            new, order = renewed(*map(jax.lax.stop_gradient, (c, q)))
-            good = jnp.all(jnp.isfinite(new), axis=(-2, -1), keepdims=True)
-            bases.append(everywhere(jnp.where(good, new, q)))
-            order = jnp.where(good[..., 0], order, jnp.arange(order.shape[-1]))
-            along = order[..., :, None] if i % 2 == 0 else order[..., None, :]
-            stacks[i // 2] = jnp.take_along_axis(stacks[i // 2], along, axis=-2 + i % 2)
-            rejected = rejected + jnp.sum(~good, dtype=jnp.int32)
+            if c.size:
+                new, order, signs = renewed(c, q, method, from_nothing=not stagger)
+                good &= jnp.all(jnp.isfinite(signs))
+                bases[i] = everywhere(new)
+                along = order[..., :, None] if i % 2 == 0 else order[..., None, :]
+                stacks[i // 2] = jnp.take_along_axis(stacks[i // 2], along, axis=-2 + i % 2, mode="clip")
         nu = sharded_like(nu, joined(name, stacks, nu.shape, axes))
-        return dict(nu=nu, basis=bases, rejected=rejected)
+        return dict(nu=nu, basis=bases), good
 
     return init, update, refresh
 
@@ -191,6 +174,7 @@ def soap(
     every: Count = 10,
     *,
     max_dim: Count = 10000,
+    block_size: Count | None = None,
     one_sided: bool = False,
     method: str = "qr",
     stagger: bool = True,
@@ -201,7 +185,7 @@ def soap(
 
     Args:
         learning_rate: the step size; 3e-3 is where its authors begin.
-        b1, b2, b3, eps, every, max_dim, one_sided, method, stagger: as in `scale_by_soap`.
+        b1, b2, b3, eps, every, max_dim, block_size, one_sided, method, stagger: as in `scale_by_soap`.
         weight_decay: strength of the decay of matrices, which is multiplied by the learning rate.
         weight_decay_mask: which of them decay, as in `add_decayed_weights`. Default: all.
         weight_dimension_numbers: the axes that make matrices, as in `scale_by_muon`; None for a param gives
@@ -228,6 +212,7 @@ def soap(
         eps,
         every,
         max_dim=max_dim,
+        block_size=block_size,
         one_sided=one_sided,
         method=method,
         stagger=stagger,
