@@ -143,6 +143,12 @@ from gradtx.matrix.dion2 import scale_by_dion2 as scale_by_dion2
 from gradtx.matrix.hyperball import HyperballState as HyperballState
 from gradtx.matrix.hyperball import hyperball as hyperball
 from gradtx.matrix.hyperball import muon_hyperball as muon_hyperball
+from gradtx.matrix.kl import ScaleByKLShampooState as ScaleByKLShampooState
+from gradtx.matrix.kl import ScaleByKLSOAPState as ScaleByKLSOAPState
+from gradtx.matrix.kl import kl_shampoo as kl_shampoo
+from gradtx.matrix.kl import kl_soap as kl_soap
+from gradtx.matrix.kl import scale_by_kl_shampoo as scale_by_kl_shampoo
+from gradtx.matrix.kl import scale_by_kl_soap as scale_by_kl_soap
 from gradtx.matrix.muon import MuonState as MuonState
 from gradtx.matrix.muon import muon as muon
 from gradtx.matrix.muon import scale_by_muon as scale_by_muon
@@ -158,6 +164,9 @@ from gradtx.matrix.polargrad import scale_by_polargrad as scale_by_polargrad
 from gradtx.matrix.scion import LayerNorm as LayerNorm
 from gradtx.matrix.scion import scale_by_lmo as scale_by_lmo
 from gradtx.matrix.scion import scion as scion
+from gradtx.matrix.shampoo import ScaleByShampooState as ScaleByShampooState
+from gradtx.matrix.shampoo import scale_by_shampoo as scale_by_shampoo
+from gradtx.matrix.shampoo import shampoo as shampoo
 from gradtx.matrix.shapes import scale_by_shape as scale_by_shape
 from gradtx.matrix.soap import ScaleBySOAPState as ScaleBySOAPState
 from gradtx.matrix.soap import scale_by_soap as scale_by_soap
@@ -396,6 +405,8 @@ from gradtx.wrappers.conditional import conditionally_transform as conditionally
 from gradtx.wrappers.finite import ApplyIfFiniteState as ApplyIfFiniteState
 from gradtx.wrappers.finite import apply_if_finite as apply_if_finite
 from gradtx.wrappers.flattening import flatten as flatten
+from gradtx.wrappers.grafting import GraftedState as GraftedState
+from gradtx.wrappers.grafting import grafted as grafted
 from gradtx.wrappers.groups import groups as groups
 from gradtx.wrappers.injecting import InjectHyperparamsState as InjectHyperparamsState
 from gradtx.wrappers.injecting import InjectStatefulHyperparamsState as InjectStatefulHyperparamsState

@@ -884,6 +884,81 @@ def soap(b1=0.95, b2=0.95, eps=1e-8, every=10, stagger=True, exact=False) -> Upd
     return update
 
 
+def shampoo(b1=0.9, b2=0.99, eps=1e-12, every=10, stagger=True, e=0.25, ridge=0.0) -> Update:
+    """Gupta et al. 2018, algorithm 1, with means for sums and a mean of gradients, of one matrix."""
+    t, m, L, R, left, right = 0, 0.0, 0.0, 0.0, None, None
+
+    def root(C):
+        C = C / (1 - b2**t) if b2 < 1 else C
+        s, Q = np.linalg.eigh(C)
+        return Q @ np.diag((np.maximum(s, 0) + eps + ridge * s.max()) ** -e) @ Q.T
+
+    def update(g, p):
+        nonlocal t, m, L, R, left, right
+        t += 1
+        if t == 1:
+            left, right = np.eye(len(g)), np.eye(len(g[0]))
+        new = 1 - b2 if b2 < 1 else 1
+        m = b1 * m + (1 - b1) * g
+        L, R = b2 * L + new * g @ g.T, b2 * R + new * g.T @ g
+        due = (t - 1) % every == 0
+        if due and not stagger:
+            left, right = root(L), root(R)
+        u = left @ m @ right / (1 - b1**t)
+        if due and stagger:
+            left, right = root(L), root(R)
+        return u
+
+    return update
+
+
+def grafted(direction: Update, magnitude: Update) -> Update:
+    """Agarwal et al. 2020, section 2."""
+
+    def update(g, p):
+        u, v = direction(g, p), magnitude(g, p)
+        return u * np.linalg.norm(v) / np.linalg.norm(u)
+
+    return update
+
+
+def kl(b1=0.9, b2=0.98, eps=1e-8, every=10, stagger=True, adam=False) -> Update:
+    """Lin et al. 2025, as its code has KL-Shampoo, or with `adam` KL-SOAP, of one matrix."""
+    t, m, v, S, Q, d = 0, 0.0, 0.0, [0.0, 0.0], None, None
+
+    def update(g, p):
+        nonlocal t, m, v, S, Q, d
+        t += 1
+        a, b = g.shape
+        if t == 1:
+            d = [np.full(n, 0.1) for n in g.shape]
+            Q = [np.eye(n) for n in g.shape]
+        if t == 1 and not stagger:
+            S = [(1 - b2) * g @ g.T / b, (1 - b2) * g.T @ g / a]
+            Q = [np.linalg.eigh(C)[1][:, ::-1] for C in S]
+            return np.zeros_like(g)
+        m = b1 * m + (1 - b1) * g
+        seen = Q[0].T @ g @ Q[1]
+        v = b2 * v + (1 - b2) * seen**2
+        size = np.sqrt(v) if adam else np.sqrt(np.outer(*d))
+        u = Q[0] @ (Q[0].T @ m @ Q[1] / (size + eps)) @ Q[1].T
+        inverse = [C @ np.diag(1 / s) @ C.T for C, s in zip(Q, d, strict=True)]
+        S = [
+            b2 * S[0] + (1 - b2) * g @ inverse[1] @ g.T / b,
+            b2 * S[1] + (1 - b2) * g.T @ inverse[0] @ g / a,
+        ]
+        new = [np.mean(seen**2 / d[1], axis=1), np.mean(seen**2 / d[0][:, None], axis=0)]
+        d = [
+            np.maximum(b2 * s + (1 - b2) * x, max(10, min(len(s), 4000)) ** -2.0)
+            for s, x in zip(d, new, strict=True)
+        ]
+        if (t - 1) % every == 0:
+            Q = [np.linalg.qr(C @ B)[0] for C, B in zip(S, Q, strict=True)]
+        return u
+
+    return update
+
+
 def galore(rank: int, gap: int, alpha: float, inner: Update) -> Update:
     """Zhao et al. 2024, algorithm 1, projecting the longer side; `inner` is ρ."""
     P, t = None, 0
