@@ -254,8 +254,8 @@ def scale_by_kl_soap(
     arXiv:2509.03378, and its code.
     """
     axes = in_blocks(weight_dimension_numbers, block_size)
-    b3 = b2 if b3 is None else b3
-    return _kl_rule("scale_by_kl_soap", b1, b2, b3, eps, max_dim, method, stagger, axes, adam=True)
+    decay = b2 if b3 is None else b3
+    return _kl_rule("scale_by_kl_soap", b1, b2, decay, eps, max_dim, method, stagger, axes, adam=True)
 
 
 @recipe
