@@ -884,14 +884,20 @@ def soap(b1=0.95, b2=0.95, eps=1e-8, every=10, stagger=True, exact=False) -> Upd
     return update
 
 
-def shampoo(b1=0.9, b2=0.99, eps=1e-12, every=10, stagger=True, e=0.25, ridge=0.0) -> Update:
+def shampoo(b1=0.9, b2=0.99, eps=1e-12, every=10, stagger=True, ridge=0.0, tracked=False) -> Update:
     """Gupta et al. 2018, algorithm 1, with means for sums and a mean of gradients, of one matrix."""
-    t, m, L, R, left, right = 0, 0.0, 0.0, 0.0, None, None
+    t, m, L, R, left, right, bases = 0, 0.0, 0.0, 0.0, None, None, {}
 
-    def root(C):
+    def root(C, of):
         C = C / (1 - b2**t) if b2 < 1 else C
         s, Q = np.linalg.eigh(C)
-        return Q @ np.diag((np.maximum(s, 0) + eps + ridge * s.max()) ** -e) @ Q.T
+        if tracked:
+            if of in bases or stagger:
+                Q = bases.get(of, np.eye(len(C)))
+                order = np.argsort(-np.diag(Q.T @ C @ Q))
+                Q = np.linalg.qr((C @ Q)[:, order])[0]
+            bases[of], s = Q, np.diag(Q.T @ C @ Q)
+        return Q @ np.diag((np.maximum(s, 0) + eps + ridge * s.max()) ** -0.25) @ Q.T
 
     def update(g, p):
         nonlocal t, m, L, R, left, right
@@ -903,10 +909,10 @@ def shampoo(b1=0.9, b2=0.99, eps=1e-12, every=10, stagger=True, e=0.25, ridge=0.
         L, R = b2 * L + new * g @ g.T, b2 * R + new * g.T @ g
         due = (t - 1) % every == 0
         if due and not stagger:
-            left, right = root(L), root(R)
+            left, right = root(L, "left"), root(R, "right")
         u = left @ m @ right / (1 - b1**t)
         if due and stagger:
-            left, right = root(L), root(R)
+            left, right = root(L, "left"), root(R, "right")
         return u
 
     return update
