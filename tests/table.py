@@ -1138,9 +1138,8 @@ MATRIX = [
     ),
     Row(
         "scale_by_shampoo-tracked",
-        lambda x: x.masked(
-            x.scale_by_shampoo(b2=1.0, eps=0.1, every=2, method="qr", stagger=False, block_size=2), by_axes
-        ),
+        lambda x: x.masked(x.scale_by_shampoo(eps=0.1, every=2, method="qr", stagger=False), by_axes),
+        lambda: f.shampoo(eps=0.1, every=2, stagger=False, tracked=True),
         in_optax=False,
         supports_complex=False,
         is_data=False,

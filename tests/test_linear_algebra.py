@@ -121,6 +121,17 @@ def test_inverse_roots_are_those_of_optax(p, x64) -> None:
     assert ours.dtype == jnp.float32 and error < 1e-4
 
 
+def test_inverse_roots_are_found_where_the_error_first_grows(x64) -> None:
+    """Optax ends there, and returns what it began with."""
+    rng = np.random.default_rng(6413)
+    q, p = (np.linalg.qr(rng.normal(size=(4, 4)))[0] for _ in range(2))
+    x = q @ rng.normal(size=(5, 4, 4))[0] @ p
+    matrix = jnp.asarray(x @ x.T + 1e-3 * np.eye(4))
+    _, error = gradtx.matrix_inverse_pth_root(matrix, 4)
+    _, theirs = optax.matrix_inverse_pth_root(matrix, 4)
+    assert error <= 1e-6 and theirs > 0.1
+
+
 def test_roots_of_small_and_singular_matrices() -> None:
     root, _ = gradtx.matrix_inverse_pth_root(jnp.array([[16.0]]), 4)
     np.testing.assert_allclose(root, [[0.5]], rtol=1e-5)

@@ -117,8 +117,8 @@ def test_signs_and_order_of_the_bases_are_not_seen(name) -> None:
 
         @EXAMPLES
         @given(st.permutations(range(4)), st.lists(st.sampled_from([-1.0, 1.0]), min_size=4, max_size=4))
-        def check(order: list[int], signs: list[float]) -> None:
-            order, signs = np.array(order), np.array(signs)
+        def check(places: list[int], of: list[float]) -> None:
+            order, signs = np.array(places), np.array(of)
             q, p = (np.linalg.qr(normal(size=(1, n, n)))[0] for n in (4, 3))
             slots = {"basis": [q, p], "eigenvalues": [np.abs(normal(size=(1, n))) + 0.1 for n in (4, 3)]}
             slots["nu"] = np.abs(normal(size=(4, 3)))

@@ -64,8 +64,8 @@ def matrix_inverse_pth_root(
         t = (1 - alpha) * identity + alpha * m
         m = jnp.matmul(_power(t, p, precision), m, precision=precision)
         after = error_of(m)
-        # Rounding ends the decrease; a little of an increase is allowed on the way to it. At first any is: the
-        # eigenvalues of M are in (0, (1 + p)/2], and those near 0 grow before they are near 1.
+        # Rounding ends the decrease; a little of an increase is allowed on the way to it. At first any is:
+        # the eigenvalues of M are in (0, (1 + p)/2], and those near 0 grow before they are near 1.
         goes_well = (after < error * 1.2) | ((error > 0.1) & (after < max(1.0, (p - 1) / 2)))
         return i + 1, m, jnp.matmul(h, t, precision=precision), h, after, goes_well
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.cond import cond
 from gradtx.arrays.meshes import everywhere, sharded_like, whole
-from gradtx.arrays.numerics import decay_towards, one_minus_power
+from gradtx.arrays.numerics import cast, decay_towards, one_minus_power
 from gradtx.arrays.types import Array, Params, Scalar, Selector
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
@@ -90,8 +90,8 @@ def scale_by_shampoo(
             step and at every so many after it.
         weight_dimension_numbers: as in `scale_by_muon`.
 
-    Roots that are not finite are not taken: the old ones stay, and the state counts them in ``rejected``.
-    Derivatives take roots as constant.
+    Where roots of a tensor are not all finite they are not taken: its old ones stay, and the state counts it
+    in ``rejected``. Derivatives take roots as constant.
 
     Raises:
         ValueError: for an unknown method, a period below 1, an exponent that Newton's iteration has no root
@@ -143,7 +143,7 @@ def scale_by_shampoo(
             covs += [old if c is None else everywhere(c) for old, c in zip(cov[mine], after, strict=True)]
             if not stagger:
                 both, rejected = at_once(covs[mine], root[mine], basis[mine], rejected, step)
-                roots[mine], bases[mine] = both
+                roots[mine], bases[mine] = ([everywhere(x) for x in own] for own in both)
             new.append(on_stack(stepped, g, m, *map(side, roots[mine])))
         out, mu = (
             sharded_like(grad, joined(name, list(own), grad.shape, axes)) for own in zip(*new, strict=True)
@@ -158,11 +158,14 @@ def scale_by_shampoo(
         def renewed() -> Any:
             found = renewed_both(covs, bases)
             good = jnp.all(jnp.array([one.good for one in found]))
-            kept = [
-                jax.tree.map(lambda x, old: jnp.where(good, x, old), [one[k] for one in found], olds)
-                for k, olds in enumerate((roots, bases))
-            ]
-            return kept, rejected + ~good
+
+            def kept(x: Array, old: Array) -> Array:
+                return jnp.where(good, cast(x, old.dtype), old) if old.size else old
+
+            new = [one.root for one in found], [one.basis for one in found]
+            return [
+                list(map(kept, *pair)) for pair in zip(new, (roots, bases), strict=True)
+            ], rejected + ~good
 
         return cond((step - 1) % every == 0, renewed, lambda: ([roots, bases], rejected))
 

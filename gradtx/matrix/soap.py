@@ -85,7 +85,8 @@ def scale_by_soap(
             whose update is 0, and the moments begin at the second.
         weight_dimension_numbers: as in `scale_by_muon`.
 
-    Bases that are not finite are not taken: the old ones stay, and the state counts it in ``rejected``. What
+    Where bases of a tensor are not all finite they are not taken: its old ones stay, and the state counts it
+    in ``rejected``. What
     a NaN in a gradient has not reached, columns of a matrix with one basis, goes on in the old one.
     Derivatives take bases as constant.
 
