@@ -86,9 +86,8 @@ def scale_by_soap(
         weight_dimension_numbers: as in `scale_by_muon`.
 
     Where bases of a tensor are not all finite they are not taken: its old ones stay, and the state counts it
-    in ``rejected``. What
-    a NaN in a gradient has not reached, columns of a matrix with one basis, goes on in the old one.
-    Derivatives take bases as constant.
+    in ``rejected``. What a NaN in a gradient has not reached, columns of a matrix with one basis, goes on in
+    the old one. Derivatives take bases as constant.
 
     Raises:
         ValueError: for an unknown method, a period below 1, and, at `init`, for a tensor that is no matrix,
