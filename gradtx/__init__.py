@@ -235,8 +235,10 @@ from gradtx.schedules import linear_schedule as linear_schedule
 from gradtx.schedules import piecewise_constant_schedule as piecewise_constant_schedule
 from gradtx.schedules import piecewise_interpolate_schedule as piecewise_interpolate_schedule
 from gradtx.schedules import polynomial_schedule as polynomial_schedule
+from gradtx.schedules import product_schedule as product_schedule
 from gradtx.schedules import sgdr_schedule as sgdr_schedule
 from gradtx.schedules import step_lr as step_lr
+from gradtx.schedules import sum_schedule as sum_schedule
 from gradtx.schedules import warmup_constant_schedule as warmup_constant_schedule
 from gradtx.schedules import warmup_cosine_decay_schedule as warmup_cosine_decay_schedule
 from gradtx.schedules import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule
@@ -425,6 +427,7 @@ from gradtx.wrappers.masking import partition as partition
 from gradtx.wrappers.outer import OuterOptimizerState as OuterOptimizerState
 from gradtx.wrappers.outer import outer_optimizer as outer_optimizer
 from gradtx.wrappers.pairs import to_optax as to_optax
+from gradtx.wrappers.relative import relative as relative
 from gradtx.wrappers.restarting import RestartingState as RestartingState
 from gradtx.wrappers.restarting import restarting as restarting
 from gradtx.wrappers.skipping import ShouldSkipUpdateFunction as ShouldSkipUpdateFunction

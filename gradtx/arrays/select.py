@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import jax
@@ -283,21 +284,36 @@ def _match(name: str, what: str, patterns: Mapping[Any, Any], tree: PyTree, defa
             re.compile(pattern)
         except re.error as error:
             raise ValueError(f"{name}: {what}: {pattern!r} is no regular expression: {error}") from None
-        if not any(re.fullmatch(pattern, path) for path in paths):
-            raise ValueError(
-                f"{name}: {what}: the pattern {pattern!r} matches none of the paths: {_listed(paths)}"
-            )
-    with _asking(name, what, leaves):
-        labels = [
-            next((label for pattern, label in patterns.items() if _holds(pattern, path, leaf)), default)
-            for path, leaf in zip(paths, leaves, strict=True)
-        ]
+    texts = [pattern for pattern in patterns if isinstance(pattern, str)]
+    first, idle = _first_matches(tuple(texts), tuple(paths))
+    if idle:
+        raise ValueError(
+            f"{name}: {what}: the pattern {idle[0]!r} matches none of the paths: {_listed(paths)}"
+        )
+    if len(texts) == len(patterns):
+        labels = [default if pattern is None else patterns[pattern] for pattern in first]
+    else:
+        with _asking(name, what, leaves):
+            labels = [
+                next((label for pattern, label in patterns.items() if _holds(pattern, path, leaf)), default)
+                for path, leaf in zip(paths, leaves, strict=True)
+            ]
     unmatched = [path for path, label in zip(paths, labels, strict=True) if label is _UNMATCHED]
     if unmatched:
         raise ValueError(
             f"{name}: {what}: no pattern matches {_listed(unmatched)}; end with a pattern for the rest, '.*'"
         )
     return labels
+
+
+@lru_cache(maxsize=256)
+def _first_matches(patterns: tuple[str, ...], paths: tuple[str, ...]) -> tuple[list[str | None], list[str]]:
+    """For each path the first pattern that matches, or None; and the patterns that match no path."""
+    # An update asks what `init` has asked, and with many patterns and paths that is most of its trace.
+    compiled = {pattern: re.compile(pattern) for pattern in patterns}
+    first = [next((x for x in patterns if compiled[x].fullmatch(path)), None) for path in paths]
+    used = set(first)
+    return first, [x for x in patterns if x not in used and not any(map(compiled[x].fullmatch, paths))]
 
 
 def _holds(pattern: Any, path: str, leaf: Any) -> Any:

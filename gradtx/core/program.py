@@ -23,13 +23,15 @@ from gradtx.values.programs import Programs, Template
 
 class Tensor(NamedTuple):
     """What belongs to one tensor: its update, its param or None, the slots of each stage, and by name the
-    leaves of trees among the extra arguments; `stream`, a number of its path, where a rule names ``key``."""
+    leaves of trees among the extra arguments; `stream`, a number of its path, where a rule names ``key``; by
+    argument what multiplies the numbers of each stage for this tensor, if anything does."""
 
     grad: Array
     param: Array | None
     slots: Sequence[Slots]
     own: Mapping[str, Any]
     stream: Any
+    factors: Sequence[Mapping[str, Any]] = ()
 
 
 class Shared(NamedTuple):
@@ -74,6 +76,8 @@ class LeafwiseProgram:
         param = None if tensor.param is None else cast(tensor.param, dtype)
         x, new_slots = cast(tensor.grad, dtype), []
         for i, (stage, old) in enumerate(zip(self.template.fill(shared.numbers), tensor.slots, strict=True)):
+            if tensor.factors and tensor.factors[i]:
+                stage = multiplied(stage, tensor.factors[i], dtype)
             rule, layout = stage.rule, stage.layout
             names = rule.asks.update.names
             if stage.real_only and jnp.iscomplexobj(x):
@@ -189,6 +193,12 @@ def in_turns(
             counts = changed.get(REJECTED, stacked[REJECTED])
             changed[REJECTED] = counts.at[place].add(is_due & ~good, mode="drop")
     return STACK.unstack(changed, count)
+
+
+def multiplied(stage: Any, factors: Mapping[str, Any], dtype: DType) -> Any:
+    """A stage whose numbers are these times the ones in force, in the precision of a dtype."""
+    real = jnp.finfo(dtype).dtype
+    return stage.with_numbers({name: stage.arguments[name] * cast(x, real) for name, x in factors.items()})
 
 
 def key_for(seed: ArrayLike, stream: ArrayLike, step: ArrayLike) -> Array:

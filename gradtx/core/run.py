@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,9 @@ from gradtx.arrays.errors import is_sparse
 from gradtx.arrays.numerics import at_least_float32, cast, is_inexact, is_number, promoted
 from gradtx.arrays.per_tensor import is_traced
 from gradtx.arrays.types import DType, Params, PyTree, State, Updates
+
+Factors: TypeAlias = Mapping[int, Mapping[str, Any]]
+"""What multiplies the numbers of stages for one tensor: by the index of the stage, and the argument."""
 
 
 class Needy(Protocol):
@@ -40,6 +43,7 @@ class Run:
         treedef: the structure of `given`, in which None is a leaf.
         dtypes: in which the updates leave, one for each leaf.
         which: for each leaf the index of its variant, where the numbers of stages differ by leaf.
+        factors: for each leaf what multiplies numbers for it alone; see `Factors`. Empty: nothing does.
         traced: whether the updates are traced.
     """
 
@@ -53,6 +57,7 @@ class Run:
     treedef: Any
     dtypes: list[DType]
     which: Sequence[int]
+    factors: Sequence["Factors"]
     traced: bool
 
     @classmethod
@@ -67,11 +72,12 @@ class Run:
         param_shape: Callable[[tuple[int, ...], tuple[int, ...]], tuple[int, ...]],
         wide: bool = False,
         which: Sequence[int] = (),
+        factors: Sequence["Factors"] = (),
     ) -> Self:
         """The run of an update, checked.
 
         Args:
-            name, updates, params, extra, which: as above.
+            name, updates, params, extra, which, factors: as above.
             needs: what must be given, with the stage that needs it.
             param_shape: the shape of the param that an incoming update of a shape is for; it is told the
                 param's.
@@ -120,7 +126,7 @@ class Run:
                 raise errors.needs(whose.name, what, whose.hint(what))
         return cls(
             name, updates, params, extra, leaves, beside, left, treedef, dtypes,
-            which or [0] * len(leaves), is_traced(leaves),
+            which or [0] * len(leaves), factors, is_traced(leaves),
         )  # fmt: skip
 
     def column(self, name: str, other: PyTree, what: str) -> list[Any]:

@@ -218,7 +218,9 @@ class LeafwiseSegment:
         streams = [stream_of(path) for path in leaf_paths(run.given)] if keyed else [None] * count
         slots = list(zip(*columns, strict=True))
         own_by_leaf = [{name: own[name][i] for name in own} for i in range(count)]
-        parts = zip(run.leaves, params, slots, own_by_leaf, streams, strict=True)
+        mine = range(self.first, self.first + len(self.stages))
+        factors = [tuple(own.get(j, {}) for j in mine) for own in run.factors] or [()] * count
+        parts = zip(run.leaves, params, slots, own_by_leaf, streams, factors, strict=True)
         return [Tensor(*part) for part in parts], shared
 
     def _slots(self, run: Run, stage: LeafwiseStage, inner: State) -> list[Slots]:

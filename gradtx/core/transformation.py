@@ -35,6 +35,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -55,7 +56,7 @@ from gradtx.core.layout import ScheduledState as ScheduledState
 from gradtx.core.layout import StateForm, StateMismatch, TakenApart
 from gradtx.core.placement import Beginning
 from gradtx.core.rule import Asks, Rule
-from gradtx.core.run import Run, Segment
+from gradtx.core.run import Factors, Run, Segment
 from gradtx.values.parts import Number
 from gradtx.values.programs import Programs
 from gradtx.values.value import Value
@@ -276,9 +277,10 @@ class Stage(GradientTransformation):
         del state
         return {}
 
-    def labelled(self, state: State) -> "Sequence[Labelled]":
-        """The transformations that it gives some of the params to, by their labels."""
-        del state
+    def labelled(self, state: State, params: Params | None = None) -> "Sequence[Labelled]":
+        """The transformations that it gives some of the params to, by their labels; where params are given,
+        by paths as well."""
+        del state, params
         return ()
 
     def shares(self, params: Params) -> "Sequence[Share]":
@@ -295,13 +297,14 @@ InnerStates: TypeAlias = dict[str, list[tuple[GradientTransformation, State]]]
 
 
 class Labelled(NamedTuple):
-    """What some of the params are given to: the label, the transformation and its state, and which of its
-    numbers are for these params alone; None if all are."""
+    """What some of the params are given to: the label, the transformation and its state; which of its numbers
+    are for these params alone, None if all are; and what multiplies some of them."""
 
     label: Any
     tx: GradientTransformation
     state: State
     names: frozenset[str] | None
+    factors: Mapping[str, Any] = MappingProxyType({})
 
 
 class Share(NamedTuple):
@@ -344,6 +347,7 @@ class Plan:
         params: Params | None,
         extra: Mapping[str, Any],
         which: Sequence[int] = (),
+        factors: Sequence[Factors] = (),
     ) -> Run:
         """What the first segment is handed; see `Run`."""
         return Run.start(
@@ -355,6 +359,7 @@ class Plan:
             param_shape=self.param_shape,
             wide=self.is_wide,
             which=which,
+            factors=factors,
         )
 
 
@@ -367,6 +372,7 @@ def run_plan(
     extra: Mapping[str, Any],
     *,
     which: Sequence[int] = (),
+    factors: Sequence[Factors] = (),
 ) -> tuple[Updates, State]:
     """An update of a transformation by another plan.
 
@@ -375,9 +381,10 @@ def run_plan(
         plan: its own, or one of several variants.
         updates, state, params, extra: as in every `update`.
         which: for each leaf (None included) the index of its variant. Default: the first for all.
+        factors: for each leaf what multiplies numbers for it alone. Default: nothing for all.
     """
     states = _unpacked(tx, updates, state)
-    run = plan.start(tx.name, updates, params, extra, which)
+    run = plan.start(tx.name, updates, params, extra, which, factors)
     for segment in plan.segments:
         run = segment.advance(run, states, final=segment is plan.segments[-1])
     return run.finish(), tx.pack(iter(states))

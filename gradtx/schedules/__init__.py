@@ -18,6 +18,8 @@ from gradtx.schedules.piecewise import piecewise_constant_schedule as piecewise_
 from gradtx.schedules.piecewise import piecewise_interpolate_schedule as piecewise_interpolate_schedule
 from gradtx.schedules.stateful import StatefulSchedule as StatefulSchedule
 from gradtx.schedules.stateful import WrappedSchedule as WrappedSchedule
+from gradtx.schedules.sums import product_schedule as product_schedule
+from gradtx.schedules.sums import sum_schedule as sum_schedule
 from gradtx.schedules.warmup import warmup_constant_schedule as warmup_constant_schedule
 from gradtx.schedules.warmup import warmup_cosine_decay_schedule as warmup_cosine_decay_schedule
 from gradtx.schedules.warmup import warmup_exponential_decay_schedule as warmup_exponential_decay_schedule

@@ -4,25 +4,40 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from functools import cached_property
 from typing import Any
 
+import jax
 import numpy as np
 
+from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import zero_like
 from gradtx.arrays.outline import outlined
-from gradtx.arrays.select import Labels, select
+from gradtx.arrays.select import Labels, leaf_paths, select
 from gradtx.arrays.types import Params, Selector, State
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.placement import Beginning
-from gradtx.core.transformation import GradientTransformation, InnerStates, Labelled, Plan, Share, run_plan
+from gradtx.core.transformation import (
+    GradientTransformation,
+    InnerStates,
+    Labelled,
+    Plan,
+    Share,
+    Stage,
+    run_plan,
+)
 from gradtx.core.treewise import Treewise, treewise
 from gradtx.schedules.constant import constant_schedule
 from gradtx.values.domains import OFF
 from gradtx.values.value import Value
 from gradtx.wrappers.masking import keep, merge
+from gradtx.wrappers.relative import Relative
 
 OWN = "the optimizer's own"
 """The label of the params that keep the optimizer's own numbers."""
 Overrides = Mapping[Any, Mapping[str, Any] | None]
 """By path pattern, or label, the numbers that differ; None freezes."""
+Relatives = dict[Any, dict[str, Relative]]
+"""By label the numbers that are relative to the optimizer's own."""
+Places = dict[str, list[tuple[int, str]]]
+"""By number where it is in force: the index of a stage, and its argument."""
 
 
 def whole_state(arguments: Mapping[str, Any], state: State) -> InnerStates:
@@ -41,13 +56,36 @@ class Groups(Treewise):
     def inner_states(self, state: State) -> InnerStates:
         return {"": [(self.variants[OWN], state)]}
 
-    def labelled(self, state: State) -> list[Labelled]:
-        overrides = self.arguments["overrides"]
-        return [
-            Labelled(label, variant, state, frozenset(overrides[label]))
-            for label, variant in self.variants.items()
-            if label is not OWN
+    @property
+    def on_shards(self) -> bool:
+        relatives = [
+            x for own in _split(self.arguments["overrides"])[1].values() for x in own.values() if x.asks_leaf
         ]
+        return super().on_shards and not relatives
+
+    def labelled(self, state: State, params: Params | None = None) -> list[Labelled]:
+        absolute, relatives = _split(self.arguments["overrides"])
+        found = []
+        for label, variant in self.variants.items():
+            if label is OWN:
+                continue
+            known = {name: x.factor for name, x in relatives[label].items() if not x.is_by_function}
+            names = frozenset(absolute[label] or ()) | known.keys()
+            found.append(Labelled(label, variant, state, names, known))
+        return found + ([] if params is None else self._by_path(state, params, relatives))
+
+    def _by_path(self, state: State, params: Params, relatives: Relatives) -> list[Labelled]:
+        """The numbers that a function gives for each param."""
+        chosen = _chosen(self.arguments["overrides"], self.arguments["labels"], params)
+        leaves = jax.tree.leaves(params, is_leaf=is_none)
+        found = []
+        for label, path, leaf in zip(chosen, leaf_paths(params), leaves, strict=True):
+            own = {name: x for name, x in relatives.get(label, {}).items() if x.is_by_function}
+            if leaf is not None and own:
+                factors = {name: x.of(_where(label, name), label, path, leaf) for name, x in own.items()}
+                factors = {name: x.reshape(-1) if x.ndim else x for name, x in factors.items()}
+                found.append(Labelled(path, self.variants[label], state, frozenset(own), factors))
+        return found
 
     def shares(self, params: Params) -> list[Share]:
         overrides = self.arguments["overrides"]
@@ -72,7 +110,8 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
     Args:
         inner: the optimizer.
         overrides: for each path pattern the numbers that differ, ``{r".*bias": {"weight_decay": 0.0}}``,
-            or None to freeze: such params get updates of 0 and have no state. The first pattern that
+            or None to freeze: such params get updates of 0 and have no state. A number may be `relative` to
+            the optimizer's own, ``{"learning_rate": gradtx.relative(0.1)}``. The first pattern that
             matches decides; params that none matches keep the optimizer's own numbers. A function of
             ``(path, leaf)`` may stand for a pattern. A number beside a schedule is constant; if a group
             has a schedule for a number, the state counts updates, as if the optimizer had one there too.
@@ -83,7 +122,8 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
     Raises:
         TypeError: for overrides that are no dicts of numbers.
         ValueError: for a number that no stage has or several have, for one of a stage that looks across
-            tensors, and, at `init`, for a pattern that matches no path.
+            tensors, for a relative one of which the slots are made, and, at `init`, for a pattern that
+            matches no path.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -96,30 +136,51 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
         {'embedding': {'table': MaskedNode()}, 'out': {'bias': Array([0., 0.], dtype=float32)}}
     """
     _check_overrides(overrides)
+    absolute, relatives = _split(overrides)
     variants = variants_of(inner, overrides)
-    keys, own = list(variants), variants[OWN]
-    plan = Plan(*(variant.stages for variant in variants.values()))
+    places = {label: _places(inner, label, frozenset(names)) for label, names in relatives.items() if names}
+    own = variants[OWN]
+    # Params whose numbers are the optimizer's own, or relative to these, are of one variant.
+    apart = [label for label in variants if label is OWN or absolute[label]]
+    index = {label: apart.index(label) if label in apart else 0 for label in variants}
+    alone = [variants[label] for label in apart]
+    plan = Plan(*(variant.stages for variant in alone))
 
     def resolve(tree):
-        """Which params are not frozen, and for each of these the index of its variant."""
+        """Which params are not frozen, and for each of these its label and the index of its variant."""
         chosen = _chosen(overrides, labels, tree)
         live = [overrides.get(label, {}) is not None for label in chosen]
-        which = [
-            keys.index(label) if label in variants else 0
-            for label, alive in zip(chosen, live, strict=True)
-            if alive
+        left = [label for label, alive in zip(chosen, live, strict=True) if alive]
+        return Labels.of_leaves(live, tree), left, [index.get(label, 0) for label in left]
+
+    def multiples(tree, live, left):
+        """For each param that is not frozen, what its numbers are multiplied by."""
+        pairs = zip(leaf_paths(tree), jax.tree.leaves(tree, is_leaf=is_none), live.each, strict=True)
+        kept = [(path, leaf) for path, leaf, alive in pairs if alive]
+        return [
+            {}
+            if leaf is None
+            else _factors(relatives[label], places[label], label, path, leaf)
+            if label in places
+            else {}
+            for label, (path, leaf) in zip(left, kept, strict=True)
         ]
-        return Labels.of_leaves(live, tree), which
 
     def init(params):
-        live, which = resolve(params)
-        return own.start(Beginning.of(keep(live, params)), list(variants.values()), which)
+        live, left, which = resolve(params)
+        if places:
+            multiples(params, live, left)  # what does not fit shows here
+        return own.start(Beginning.of(keep(live, params)), alone, which)
 
     def update(updates, state, params=None, **extra):
-        live, which = resolve(outlined(updates, params))
+        outline = outlined(updates, params)
+        live, left, which = resolve(outline)
+        factors = multiples(outline, live, left) if places else ()
         within = None if params is None else keep(live, params)
-        new, state = run_plan(own, plan, keep(live, updates), state, within, extra, which=which)
-        still = live.map(lambda _, g: g if g is None else zero_like(g), updates)
+        new, state = run_plan(
+            own, plan, keep(live, updates), state, within, extra, which=which, factors=factors
+        )
+        still = live.map(lambda alive, g: g if alive or g is None else zero_like(g), updates)
         return merge(live, new, still), state
 
     return init, update
@@ -131,12 +192,91 @@ def _chosen(overrides: Overrides, labels: Selector | None, tree: Any) -> list[An
     return select("groups", "overrides" if labels is None else "labels", selector, tree, default=OWN)
 
 
+def _split(overrides: Overrides) -> tuple[Overrides, Relatives]:
+    """The overrides without their relative numbers, and these alone."""
+    absolute: dict[Any, Mapping[str, Any] | None] = {}
+    relatives: Relatives = {}
+    for label, changes in overrides.items():
+        own = {name: x for name, x in (changes or {}).items() if isinstance(x, Relative)}
+        relatives[label] = own
+        absolute[label] = (
+            changes if not (changes and own) else {n: changes[n] for n in changes if n not in own}
+        )
+    return absolute, relatives
+
+
+def _where(label: Any, name: str) -> str:
+    return f"groups: {label!r}: {name}"
+
+
+_PROBE = constant_schedule(1.0)
+
+
+def _places(inner: GradientTransformation, label: Any, names: frozenset[str]) -> Places:
+    """For each of these numbers, as which argument of which stage it is in force."""
+    for value in _calls(inner):
+        for name in names & value.factory.numeric:
+            if value.arguments[name] is None:
+                raise ValueError(
+                    f"{_where(label, name)} is None in {value.name}; relative needs a number there"
+                )
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        variant = overridden(inner, label, {name: _PROBE})
+        found[name] = []
+        for i, (own, other) in enumerate(zip(inner.stages, variant.stages, strict=True)):
+            for argument in own.arguments if own != other else ():
+                x = other.arguments[argument]
+                if x is _PROBE:
+                    found[name].append((i, argument))
+                    _check_place(own, label, name, argument)
+                elif not _alike(own.arguments[argument], x):
+                    raise ValueError(
+                        f"{_where(label, name)}: {inner.name} computes {argument} of {own.name} from "
+                        "it, which relative cannot multiply; give the group the number itself"
+                    )
+    return found
+
+
+def _check_place(stage: Stage, label: Any, name: str, argument: str) -> None:
+    """Raise where a number is none of the update alone, but one that slots are made or refreshed with."""
+    rule = stage.rule_with({argument: 1.0}) if isinstance(stage, Leafwise) else None
+    for function in (rule.init, rule.refresh) if rule else ():
+        if argument in getattr(getattr(function, "__code__", None), "co_freevars", ()):
+            raise ValueError(
+                f"{_where(label, name)}: {stage.name} makes its slots of it, not its updates alone; give the "
+                "group the number itself instead of a relative one"
+            )
+
+
+def _alike(x: Any, y: Any) -> bool:
+    if x is y:
+        return True
+    try:
+        return bool(x == y)
+    except (TypeError, ValueError, jax.errors.ConcretizationTypeError):
+        return False
+
+
+def _factors(
+    relatives: Mapping[str, Relative], places: Places, label: Any, path: str, leaf: Any
+) -> dict[int, dict[str, Any]]:
+    """What multiplies the numbers of stages for one param."""
+    found: dict[int, dict[str, Any]] = {}
+    for name, x in relatives.items():
+        factor = x.of(_where(label, name), label, path, leaf)
+        for i, argument in places[name]:
+            found.setdefault(i, {})[argument] = factor
+    return found
+
+
 def variants_of(inner: GradientTransformation, overrides: Overrides) -> dict[Any, GradientTransformation]:
     """The transformation with the numbers of each group by its label; first, as `OWN`, with its own.
 
     All have a schedule where one of them has, so that one state is the state of each.
     """
-    live = {label: changes for label, changes in overrides.items() if changes is not None}
+    absolute, _ = _split(overrides)
+    live = {label: changes for label, changes in absolute.items() if changes is not None}
     made = {OWN: inner}
     made |= {label: overridden(inner, label, x) if x else inner for label, x in live.items()}
     changed = {name for changes in live.values() for name in changes}

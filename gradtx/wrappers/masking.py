@@ -134,7 +134,8 @@ class Partition(Treewise):
         members = _members(self.arguments["transforms"], self.arguments["param_labels"], params)
         return [Share(label, keep(mask, params), True, {}) for label, mask in members.items()]
 
-    def labelled(self, state: State) -> list[Labelled]:
+    def labelled(self, state: State, params: Params | None = None) -> list[Labelled]:
+        del params  # each part sees some of them
         transforms = self.arguments["transforms"]
         by_label = state.inner_states
         return [Labelled(key, transforms[key], by_label[key].inner_state, None) for key in transforms]
