@@ -831,3 +831,26 @@ def test_a_number_of_steps_may_be_a_function_of_a_python_number() -> None:
     assert seen == [-1, 0, -1, 0, -1]
     with pytest.raises(TypeError, match="the schedule <lambda> needs the count as a number of Python"):
         jax.jit(tx.update)(params, state, params)
+
+
+def test_schedules_multiply_and_add() -> None:
+    """What arithmetic makes of schedules is one too: it prints, reads back and has a config."""
+    one, two = gradtx.linear_schedule(1.0, 0.0, 10), gradtx.exponential_decay(1.0, 4, 0.5)
+    makes: list[Callable[[Any, Any], Any]] = [
+        lambda x, y: 0.5 * x,
+        lambda x, y: x * y,
+        lambda x, y: x + 0.1 + y,
+        lambda x, y: 1 - x - y,
+        lambda x, y: jnp.asarray(2.0) * x / 4 + -y,
+    ]
+    for make in makes:
+        value = make(one, two)
+        for count in (0, 3, 20):
+            np.testing.assert_allclose(value(count), make(one(count), two(count)), rtol=1e-6, atol=1e-7)
+        assert eval(repr(value), {**vars(gradtx), "jax": jax}) == value
+        assert from_config(to_config(value)) == value
+    assert (2 * one * 3).arguments["factors"] == [2, one, 3]
+    with pytest.raises(TypeError, match="unsupported operand"):
+        _ = one / two  # pyright: ignore[reportOperatorIssue]  # the error is what is tested
+    with pytest.raises(TypeError, match=r"product_schedule: factors\[0\] is the function linear_schedule"):
+        gradtx.product_schedule([gradtx.linear_schedule, one])

@@ -18,6 +18,13 @@ from gradtx.tree.arithmetic import real as real
 from gradtx.tree.arithmetic import scale as scale
 from gradtx.tree.arithmetic import sub as sub
 from gradtx.tree.arithmetic import where as where
+from gradtx.tree.changing import Changed as Changed
+from gradtx.tree.changing import Report as Report
+from gradtx.tree.changing import Resized as Resized
+from gradtx.tree.changing import Rows as Rows
+from gradtx.tree.changing import moved as moved
+from gradtx.tree.changing import reset as reset
+from gradtx.tree.changing import resize as resize
 from gradtx.tree.dtypes import cast as cast
 from gradtx.tree.dtypes import cast_like as cast_like
 from gradtx.tree.dtypes import dtype as dtype

@@ -1,0 +1,157 @@
+"""A state in mid-training: reset in part, resized with its params, moved to another optimizer."""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gradtx
+from gradtx.tree import Rows, moved, reset, resize
+from tests.laws import assert_close, run
+from tests.table import ROWS
+
+PARAMS = {"table": jnp.arange(12.0).reshape(4, 3) + 1, "head": jnp.ones(2)}
+GRADS = [jax.tree.map(lambda x, i=i: jnp.sin(x + i), PARAMS) for i in range(3)]
+
+
+def begun(tx: Any, params: Any) -> Any:
+    """A state whose numbers are not those of init."""
+    more = lambda x: x + 1 if jnp.issubdtype(x.dtype, jnp.inexact) else x  # noqa: E731
+    return jax.tree.map(more, tx.init(params))
+
+
+NO_ROWS: set[str] = set()
+"""Whose slots have no axis that is the param's, such as matrices of preconditioners."""
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row.draws], ids=lambda row: row.name)
+def test_what_changes_nothing_is_the_identity(row) -> None:
+    tx = row.make(gradtx)
+    state = begun(tx, PARAMS)
+    fresh, report = reset(tx, state, PARAMS)
+    assert_close(fresh, tx.init(PARAMS))
+    assert not report.carried
+    same, report = moved(tx, state, tx, PARAMS)
+    assert_close(same, state)
+    assert not (report.made or report.dropped)
+    change = {"table": Rows(range(4))}
+    if row.name in NO_ROWS:
+        with pytest.raises(
+            ValueError, match=r"tree.resize: \S+ of shape .* has no axis|the state has not the slots"
+        ):
+            resize(tx, state, PARAMS, change)
+        return
+    kept = resize(tx, state, PARAMS, change)
+    assert_close([kept.params, kept.state], [PARAMS, state])
+
+
+ELEMENTWISE = {
+    "adam": gradtx.adam(0.1),
+    "momentum": gradtx.sgd(0.1, momentum=0.9),
+    "adagrad": gradtx.adagrad(0.1),
+    "lion": gradtx.lion(0.1),
+    "groups": gradtx.groups(gradtx.adam(0.1), {"table": {"learning_rate": gradtx.relative(0.5)}}),
+    "partition": gradtx.partition({"a": gradtx.adam(0.1), "b": gradtx.sgd(0.1)}, {"table": "a", "head": "b"}),
+    "masked": gradtx.masked(gradtx.adam(0.1), "table"),
+    "accumulated": gradtx.MultiSteps(gradtx.adam(0.1), 2),
+    "in torch's layout": gradtx.torch.optim.adam(),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_resized_goes_on_as_the_small_one(name) -> None:
+    """Rows that are kept go on as if the others had never been; new ones begin as params of their own."""
+    tx, indices = ELEMENTWISE[name], np.array([2, 0])
+    params, state = run(tx, PARAMS, GRADS[:2])
+    small = lambda tree: {**tree, "table": tree["table"][indices]}  # noqa: E731
+    cut = resize(tx, state, params, {"table": Rows(indices)})
+    expected = run(tx, small(PARAMS), [small(x) for x in GRADS[:2]])
+    assert_close([cut.params, cut.state], list(expected))
+    updates, _ = tx.update(small(GRADS[2]), cut.state, cut.params)
+    whole, _ = tx.update(GRADS[2], state, params)
+    assert_close(updates, small(whole))
+    grown = resize(tx, state, params, {"table": Rows([0, -1, 1, 2, 3], new=7.0)})
+    np.testing.assert_array_equal(grown.params["table"][1], np.full(3, 7.0))
+    back = resize(tx, grown.state, grown.params, {"table": Rows([0, 2, 3, 4])})
+    assert_close([back.params, back.state], [params, state])
+
+
+def test_slots_in_codes_and_factored_ones_follow() -> None:
+    tx = gradtx.stored(gradtx.adam(0.1), {"mu": gradtx.formats.companded()}, min_size=1)
+    params, state = run(tx, PARAMS, GRADS[:2])
+    cut = resize(tx, state, params, {"table": Rows([2, 0])})
+    mu = lambda state: gradtx.tree.get(state, "mu")["table"].decode()  # noqa: E731
+    np.testing.assert_allclose(mu(cut.state), mu(state)[jnp.array([2, 0])], rtol=1e-2)
+
+    tx = gradtx.scale_by_factored_rms(min_dim_size_to_factor=2)
+    wide = {"table": jnp.arange(32.0).reshape(4, 8)}
+    _, state = tx.update(wide, tx.init(wide), wide)
+    cut = resize(tx, state, wide, {"table": Rows([2, 0])})
+    for name in ("v_row", "v_col"):
+        old, new = (gradtx.tree.get(x, name)["table"] for x in (state, cut.state))
+        np.testing.assert_allclose(new, old[jnp.array([2, 0])] if old.shape == (4,) else old)
+    with pytest.raises(ValueError, match="tree.resize: scale_by_factored_rms/v_row/table of shape"):
+        resize(tx, state, wide, {"table": Rows([0, 1, 2, 3, 0, 1, 2, 3, -1])})
+
+
+def test_reset_of_some() -> None:
+    tx = gradtx.chain(gradtx.clip(9.0), gradtx.masked(gradtx.adam(0.1), {"table": True, "head": True}))
+    _, state = run(tx, PARAMS, GRADS[:2])
+    again, report = reset(tx, state, PARAMS, "head")
+    mu, before = gradtx.tree.get(again, "mu"), gradtx.tree.get(state, "mu")
+    assert_close([mu["head"], mu["table"]], [jnp.zeros(2), before["table"]])
+    assert report.made == ("scale_by_adam/mu/head", "scale_by_adam/nu/head")
+    assert "scale_by_adam/count" in report.carried
+
+
+def test_moved_to_another_optimizer() -> None:
+    params, state = run(gradtx.adam(0.1), PARAMS, GRADS[:2])
+    for to in (gradtx.adamw(0.3), gradtx.nadam(0.1), gradtx.chain(gradtx.clip(1.0), gradtx.adam(0.1))):
+        there, report = moved(gradtx.adam(0.1), state, to, params)
+        assert_close(gradtx.tree.get(there, "nu"), gradtx.tree.get(state, "nu"))
+        assert int(gradtx.tree.get(there, "count")) == 2 and not (report.made or report.dropped)
+    coded = gradtx.stored(gradtx.adam(0.1), {"mu": gradtx.formats.companded()}, min_size=1)
+    there, _ = moved(gradtx.adam(0.1), state, coded, params)
+    back, _ = moved(coded, there, gradtx.adam(0.1), params)
+    np.testing.assert_allclose(
+        gradtx.tree.get(back, "mu")["table"], gradtx.tree.get(state, "mu")["table"], atol=0.05
+    )
+    _, report = moved(gradtx.adam(0.1), state, gradtx.sgd(0.1, momentum=0.9), params)
+    assert (
+        report.made == ("trace/trace/head", "trace/trace/table") and "scale_by_adam/count" in report.dropped
+    )
+    assert str(report).startswith("carried: nothing\nmade anew: trace/trace/head")
+
+
+BAD = {
+    "no such row": (Rows([0, 4]), "tree.resize: table has 4 rows along axis 0, and no row 4"),
+    "no such axis": (Rows([0], axis=2), "tree.resize: table of shape [4, 3] has no axis 2"),
+    "no indices": (Rows([0.5]), "tree.resize: table: indices must be a list of whole numbers"),
+    "no Rows": ([0, 1], "tree.resize: 'table': must be a gradtx.tree.Rows, got [0, 1]"),
+    "new rows of another size": (
+        Rows([0, -1], new=np.ones((2, 3))), "tree.resize: table: new has shape [2, 3], and the"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_sizes_that_do_not_fit(case) -> None:
+    rows, message = BAD[case]
+    tx = gradtx.adam(0.1)
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        resize(tx, tx.init(PARAMS), PARAMS, {"table": rows})
+
+
+def test_a_state_of_others_and_patterns_of_nothing() -> None:
+    tx = gradtx.adam(0.1)
+    with pytest.raises(ValueError, match="tree.reset: which: the pattern 'tail' matches none of the paths"):
+        reset(tx, tx.init(PARAMS), PARAMS, "tail")
+    with pytest.raises(
+        ValueError, match=r"tree.reset: scale_by_adam/mu/head has shape \[2\], and init makes \[3\]"
+    ):
+        reset(tx, tx.init(PARAMS), {**PARAMS, "head": jnp.ones(3)})
+    with pytest.raises(ValueError, match="tree.reset: the state has not the slots that init makes"):
+        reset(tx, tx.init(PARAMS), {"table": PARAMS["table"]})
