@@ -196,7 +196,7 @@ def resize(tx: GradientTransformation, state: State, params: Params, changes: Ma
         else:
             raise ValueError(
                 f"tree.resize: {a.name} of shape {list(shape)} has no axis that is one of "
-                f"{a.owner or 'a param'}, for which init makes {list(wanted)}; reset what it is of, or start anew by init"
+                f"{a.owner or 'a param'}, for which init makes {list(wanted)}; start anew by init"
             )
         nodes.append(node)
     return Resized(new_params, _joined(fresh, nodes), Report(tuple(x.name for x in old), tuple(made)))
@@ -240,21 +240,19 @@ def moved(tx: GradientTransformation, state: State, to: GradientTransformation, 
     used: set[str] = set()
     carried, made, nodes = [], [], []
     for x in new:
-        source = exact.get((x.part, x.path))
+        source, own = exact.get((x.part, x.path)), [exact.get((x.part, x.path))]
         field = _field(x.part)
-        if source is None and field == "count" and not x.owner:
-            source = _agreed([y for y in old if _field(y.part) == "count" and not y.owner])
+        if source is None and field == "count":
+            own = [y for y in old if _field(y.part) == "count"]
+            source = _agreed(own)
         elif source is None and len(fields.get(field, ())) == 1 and theirs.count(field) == 1:
             source = exact.get((fields[field][0], x.path))
+            own = [source]
         if source is None or not _fits(source.node, x.node):
             made.append(x.name)
             nodes.append(x.node)
             continue
-        used |= (
-            {y.name for y in old if _field(y.part) == "count" and not y.owner}
-            if field == "count"
-            else {source.name}
-        )
+        used |= {y.name for y in own if y is not None}
         carried.append(x.name)
         nodes.append(_as(source.node, x.node))
     dropped = tuple(x.name for x in old if x.name not in used)
@@ -408,9 +406,10 @@ def _field(part: str) -> str:
 
 def _agreed(counts: Sequence[_Slot]) -> _Slot | None:
     """One of several counts, if all are the same."""
+    counts = [x for x in counts if not is_coded(x.node) and not x.node.ndim]
     if any(isinstance(x.node, Tracer) for x in counts):
         return counts[0] if len(counts) == 1 else None
-    return counts[0] if counts and len({int(x.node) for x in counts if not x.node.ndim}) == 1 else None
+    return counts[0] if counts and len({int(x.node) for x in counts}) == 1 else None
 
 
 def _fits(old: Any, new: Any) -> bool:
