@@ -149,7 +149,8 @@ def relative(factor: Any):
 
     Source: for layer-wise decay, Clark et al., ELECTRA, arXiv:2003.10555, and Bao et al., BEiT,
     arXiv:2106.08254, 0.8^(layers − depth); for scales by fan-in, Yang et al., Tensor programs V, muP,
-    arXiv:2203.03466, where Adam's learning rate of a hidden matrix is base width / fan-in of the base's.
+    arXiv:2203.03466, where Adam's learning rate of a hidden matrix is
+    the base's times base width / fan-in.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -162,7 +163,7 @@ def relative(factor: Any):
         ... )
         >>> params = {"blocks": [{"w": jnp.ones(3)}, {"w": jnp.ones(3)}], "hidden": jnp.ones((1024, 4))}
         >>> numbers = gradtx.hyperparams(tx, tx.init(params), params).next
-        >>> float(numbers["blocks/0/w/learning_rate"]), float(numbers["hidden/learning_rate"])
-        (0.025, 0.025)
+        >>> print(numbers["blocks/0/w/learning_rate"], numbers["hidden/learning_rate"])
+        0.025 0.025
     """
     del factor  # never run: groups reads it
