@@ -149,6 +149,9 @@ from gradtx.matrix.kl import kl_shampoo as kl_shampoo
 from gradtx.matrix.kl import kl_soap as kl_soap
 from gradtx.matrix.kl import scale_by_kl_shampoo as scale_by_kl_shampoo
 from gradtx.matrix.kl import scale_by_kl_soap as scale_by_kl_soap
+from gradtx.matrix.kron import ScaleByKronState as ScaleByKronState
+from gradtx.matrix.kron import kron as kron
+from gradtx.matrix.kron import scale_by_kron as scale_by_kron
 from gradtx.matrix.muon import MuonState as MuonState
 from gradtx.matrix.muon import muon as muon
 from gradtx.matrix.muon import scale_by_muon as scale_by_muon

@@ -158,6 +158,22 @@ def projection(seed: int, rank: int) -> Callable[[int, int], np.ndarray]:
     return drawn
 
 
+def probes(seed: int) -> Callable[[int, tuple[int, ...]], np.ndarray]:
+    """The probes that Kron draws for a matrix that is a tree of its own."""
+    own = jax.random.fold_in(jax.random.key(seed), 0)
+
+    def drawn(step: int, shape: tuple[int, ...]) -> np.ndarray:
+        key = jax.random.fold_in(jax.random.fold_in(own, step), 0)
+        return np.asarray(jax.random.normal(key, (1, *shape), jnp.float64))[0]
+
+    return drawn
+
+
+def in_half_of_the_steps(step: int) -> bool:
+    """Whether a multiple of the golden ratio, modulo 1, lies below a half."""
+    return step * 0.6180339887498949 % 1 < 0.5
+
+
 def by_axes(path: str, leaf: Any) -> bool:
     """A mask: what has two axes."""
     return np.ndim(leaf) == 2

@@ -12,9 +12,11 @@ import torch
 
 import gradtx
 from gradtx.matrix.axes import MatrixAxes, joined, pieces, sizes
+from gradtx.matrix.kron import is_due
 from gradtx.matrix.polar import METHODS, exactly
 from gradtx.matrix.polynomials import triples_of
-from tests.laws import run
+from tests.given import in_half_of_the_steps, probes
+from tests.laws import assert_close, run
 from tests.oracles import formulas
 from tests.torch_parity.cases import TORCH_NEWTON_SCHULZ, newton_schulz
 
@@ -231,6 +233,74 @@ def test_keys_are_clipped_by_what_queries_are_not(x64) -> None:
     for name, factor in (("q", 0.5), ("k", 0.125), ("v", 1.0)):
         factors = np.array([factor, 1.0, 1.0])[None, :, None]
         np.testing.assert_allclose(after[name], factors * params[name], rtol=1e-14)
+
+
+# --- Kron --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("max_dim", [8192, 5])
+def test_kron_equals_the_paper_over_20_steps(max_dim, x64) -> None:
+    grads = [jnp.asarray(normal(size=(5, 7))) for _ in range(20)]
+    oracle, tx = formulas.kron(probes(3), max_dim=max_dim), gradtx.scale_by_kron(seed=3, max_dim=max_dim)
+    state = tx.init(grads[0])
+    for grad in grads:
+        update, state = tx.update(grad, state)
+        np.testing.assert_allclose(update, oracle(grad, None), rtol=0, atol=1e-12)
+
+
+def test_kron_whitens(x64) -> None:
+    """From gradients with covariances of rows and columns to ones without, as far as probes allow."""
+    left, right = (np.diag(np.geomspace(1, 30, n)) @ orthogonal(n) for n in (4, 6))
+    tx = gradtx.scale_by_kron(b1=0.0, max_rms=1e9)
+    grads = {"w": jnp.zeros((4, 6))}
+
+    def step(state, noise):
+        updates, state = tx.update({"w": left @ noise @ right}, state)
+        return state, updates["w"]
+
+    noise = jnp.asarray(normal(size=(2000, 4, 6)))
+    _, updates = jax.jit(lambda state: jax.lax.scan(step, state, noise))(tx.init(grads))
+    late = np.asarray(updates[1000:])
+    rows = np.einsum("tij,tkj->ik", late, late) / (1000 * 6)
+    assert np.linalg.cond(left) > 29 and np.linalg.cond(rows) < 2
+    np.testing.assert_allclose(np.diag(rows), 1, atol=0.5)
+
+
+def test_the_steps_of_kron_are_spread_evenly() -> None:
+    steps = jnp.arange(1, 10001)
+    for share in (0.0, 0.03, 0.5, 0.7, 1.0):
+        due = np.flatnonzero(is_due(steps, share))
+        assert abs(len(due) - 10000 * share) <= 2
+        gaps = np.diff(due)
+        assert not share or gaps.max() <= 3 / share and len(set(gaps)) <= 3
+
+
+def test_kron_skips_a_stack_as_it_skips_a_matrix() -> None:
+    """What decides is the same for all params, so that the branch stays one; and then factors stay."""
+    params = {name: jnp.ones((4, 6)) for name in "ab"}
+    tx = gradtx.scale_by_kron(probability=0.5)
+    with gradtx.batching(gradtx.Stack()):
+        assert str(jax.make_jaxpr(tx.update)(params, tx.init(params))).count("cond[") == 1
+    state, changed = tx.init(params), []
+    for _ in range(6):
+        _, after = tx.update(params, state)
+        changed.append(bool(jnp.any(after.factors["a"][0] != state.factors["a"][0])))
+        state = after
+    assert changed == [in_half_of_the_steps(step) for step in range(1, 7)]
+
+
+def test_a_factor_that_is_not_finite_is_not_taken() -> None:
+    good = jnp.asarray(normal(size=(3, 4)), jnp.float32)
+    params = {"w": good, "cut": jnp.stack([good, good])}
+    tx = gradtx.scale_by_kron(weight_dimension_numbers={"w": True, "cut": MatrixAxes(1, 2)})
+    _, state = tx.update(params, tx.init(params))
+    bad = {"w": jnp.full_like(good, jnp.nan), "cut": params["cut"].at[0].set(jnp.inf)}
+    _, after = tx.update(bad, state)
+    assert after.rejected["w"] == 1 and after.rejected["cut"] == 1
+    assert_close(after.factors["w"], state.factors["w"], rtol=0, atol=0)
+    for old, new in zip(state.factors["cut"], after.factors["cut"], strict=True):
+        np.testing.assert_array_equal(new[0], old[0])
+        assert np.isfinite(new[1]).all() and np.any(new[1] != old[1])
 
 
 # --- SOAP --------------------------------------------------------------------------------------------

@@ -274,6 +274,19 @@ def test_a_schedule_takes_schedules() -> None:
     assert [float(outer(count)) for count in range(5)] == [1.0, 0.875, 0.375, 0.3125, 0.125]
 
 
+def test_a_default_may_be_a_schedule() -> None:
+    @gradtx.leafwise
+    def scaled(factor: gradtx.Number = gradtx.linear_schedule(1.0, 3.0, 2)):  # noqa: B008 - a value
+        return lambda grad: factor * grad
+
+    for tx in (scaled(), scaled(gradtx.linear_schedule(1.0, 3.0, 2))):
+        state, found = tx.init(1.0), []
+        for _ in range(3):
+            update, state = tx.update(jnp.ones([]), state)
+            found.append(float(update))
+        assert found == [1, 2, 3] and tx == scaled()
+
+
 def test_numpy_arguments_are_recorded_as_python_ones() -> None:
     schedule = gradtx.piecewise_constant_schedule(np.float64(1.0), {np.int64(2): np.float32(0.5)})
     assert repr(schedule) == "piecewise_constant_schedule(init_value=1.0, boundaries_and_scales={2: 0.5})"

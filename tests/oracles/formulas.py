@@ -965,6 +965,40 @@ def kl(b1=0.9, b2=0.98, eps=1e-8, every=10, stagger=True, adam=False) -> Update:
     return update
 
 
+def kron(probes, b1=0.9, rate=0.1, damping=2**-11.5, max_rms=1.1, max_dim=8192, due=lambda t: True) -> Update:
+    """Li 2024 and its code, of one matrix; `probes` are the V of the steps, by number from 1."""
+    t, m, Q, P = 0, 0.0, None, None
+
+    def root_of_power(C):
+        x = C @ C[:, np.argmax(np.linalg.norm(C, axis=0))]
+        return np.linalg.norm(C @ x) / np.linalg.norm(x)
+
+    def moved(Q, A, B):
+        if 1 < len(Q) <= max_dim:
+            size, step = root_of_power(A @ A.T + B @ B.T), np.triu(A @ A.T - B @ B.T)
+        else:
+            a, b = np.diag(A @ A.T), np.diag(B @ B.T)
+            size, step = np.max(a + b), np.diag(a - b)
+        return Q - rate / size * step @ Q
+
+    def update(g, p):
+        nonlocal t, m, Q, P
+        if t == 0:
+            Q, P = np.eye(len(g)), np.eye(len(g[0]))
+        t += 1
+        m = b1 * m + (1 - b1) * g
+        mean = m / (1 - b1**t)
+        if due(t):
+            V = probes(t, g.shape)
+            A = Q @ (mean + damping * np.abs(mean).mean() * V) @ P.T
+            B = np.linalg.inv(Q).T @ V @ np.linalg.inv(P)
+            Q, P = moved(Q, A, B), moved(P, A.T, B.T)
+        u = Q.T @ Q @ mean @ P.T @ P
+        return u * min(1, max_rms / np.sqrt(np.mean(u**2)))
+
+    return update
+
+
 def galore(rank: int, gap: int, alpha: float, inner: Update) -> Update:
     """Zhao et al. 2024, algorithm 1, projecting the longer side; `inner` is ρ."""
     P, t = None, 0
