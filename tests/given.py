@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx
+from gradtx.matrix.kron import normal
 
 DRAWS_ANEW = "GRADTX_DRAW_ANEW" in os.environ
 """Whether the many random examples of `make test-extra` are others each time; otherwise always the same."""
@@ -164,7 +165,7 @@ def probes(seed: int) -> Callable[[int, tuple[int, ...]], np.ndarray]:
 
     def drawn(step: int, shape: tuple[int, ...]) -> np.ndarray:
         key = jax.random.fold_in(jax.random.fold_in(own, step), 0)
-        return np.asarray(jax.random.normal(key, (1, *shape), jnp.float64))[0]
+        return np.asarray(normal(key, (1, *shape), jnp.float64))[0]
 
     return drawn
 
