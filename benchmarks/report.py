@@ -174,7 +174,7 @@ def surroundings() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     models = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else []
     device = jax.devices()[0]
-    packages = ("gradtx", "jax", "jaxlib", "optax", "torch", "numpy")
+    packages = ("gradtx", "jax", "jaxlib", "optax", "torch", "pytorch_optimizer", "numpy")
     return {
         "platform": platform.platform(),
         "cpu": models[0] if models else platform.processor(),

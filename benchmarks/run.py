@@ -3,6 +3,7 @@
     python benchmarks/run.py [--quick | --full | --recipes] [--device gpu] [--out FILE.json]
     python benchmarks/run.py --measures step --cases adamw --trees gpt2
     python benchmarks/run.py --read FILE.json --page docs/performance.md
+    python benchmarks/run.py --matrix ...           # matrix.py, with the other flags
 
 Every pair of an optimizer and a tree runs in a process of its own. What each number means and what to
 expect is in the README beside this file.
@@ -112,5 +113,13 @@ def main(_: list[str]) -> None:
         sys.exit(1)
 
 
+def other_benchmark(arguments: list[str]) -> int:
+    """Run that of matrix optimizers, which has flags of its own."""
+    given = [argument for argument in arguments if argument != "--matrix"]
+    return subprocess.run([sys.executable, Path(__file__).with_name("matrix.py"), *given]).returncode
+
+
 if __name__ == "__main__":
+    if "--matrix" in sys.argv:
+        sys.exit(other_benchmark(sys.argv[1:]))
     app.run(main)
