@@ -26,16 +26,13 @@ from matrix_cases import CASES, is_there
 from speed import Effort
 
 COSTS = ("compiling", "widths", "steps")
-PARTS = (*COSTS, "losses")
 
 WANTED = flags.DEFINE_multi_enum(
-    "parts", COSTS, [*PARTS, "none"], "what to measure; may be given several times"
+    "parts", COSTS, [*page.PARTS, "none"], "what to measure; may be given several times"
 )
 TREE = flags.DEFINE_multi_enum("tree", ["128", "256"], [*costs.TREES], "GPT-2 of which width or size")
 PAGE = flags.DEFINE_string("page", None, "the page whose tables and pictures to write")
 QUICK = flags.DEFINE_bool("quick", False, "hardly any repetition and training, to see that it runs")
-
-RESULTS = Path(__file__).parent / "results" / "matrix.json"
 
 Found = Iterator[tuple[str, dict[str, Any]]]
 """Of what is measured its name and numbers."""
@@ -85,24 +82,17 @@ MEASURES: dict[str, Callable[[], Found]] = {
 }
 
 
-def read() -> page.Numbers:
-    """What was measured before."""
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-
-
 def write(numbers: page.Numbers) -> None:
     """JSON with a line for each entry."""
     blocks = []
     for part, entries in numbers.items():
         lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(own)}" for name, own in entries.items())
         blocks.append(f"{json.dumps(part)}: {{\n{lines}\n}}")
-    RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
+    page.RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
 
 
 def main(_: list[str]) -> None:
-    numbers: page.Numbers = {part: {} for part in ("where", *PARTS)}
-    if not QUICK.value:
-        numbers |= read()
+    numbers = page.nothing() if QUICK.value else page.read()
     for part in WANTED.value:
         if part != "none":
             numbers["where"][part] = report.surroundings()

@@ -1,5 +1,6 @@
 """The tables and the pictures of docs/matrix_optimizers.md, from the measured numbers."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,12 +17,26 @@ from gradtx.matrix.polynomials import triples_of
 Numbers = dict[str, dict[str, Any]]
 """By part of the benchmark, and by name of what was measured."""
 
+PARTS = ("compiling", "widths", "steps", "losses")
+
+RESULTS = Path(__file__).parent / "results" / "matrix.json"
+
 STYLE = Path(__file__).parents[1] / "examples" / "gradtx.mplstyle"
 
 COLORS = ("#64748b", "#2563eb", "#059669", "#d97706", "#dc2626", "#7c3aed", "#0891b2", "#be185d")
 
 WORST, COMPILE = 1.25, 3.0
 """The most that the worst step may be, × the mean; and that compiling SOAP may take, × AdamW."""
+
+
+def nothing() -> Numbers:
+    """What is there before anything is measured."""
+    return {part: {} for part in ("where", *PARTS)}
+
+
+def read() -> Numbers:
+    """What was measured before."""
+    return nothing() | (json.loads(RESULTS.read_text()) if RESULTS.exists() else {})
 
 
 # --- tables -----------------------------------------------------------------------------------------
@@ -128,7 +143,7 @@ def where(numbers: Numbers) -> str:
         )
         machine = f"{header['cores']} cores of {header['cpu']}, loaded {header['load'][0]:.1f} before"
         lines.append(f"{part}: {versions}, on {machine}")
-    return "; ".join(lines) + "."
+    return "; ".join(lines) + "." if lines else "Nothing has been measured yet."
 
 
 TABLES: dict[str, Callable[[Numbers], str]] = {

@@ -1,0 +1,34 @@
+"""The page of matrix optimizers shows what was measured last."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+import matrix_page
+from matrix_cases import CASES
+
+PAGE = Path(__file__).parents[1] / "docs" / "matrix_optimizers.md"
+NUMBERS = matrix_page.read()
+
+
+def test_the_page_says_what_was_measured(tmp_path: Path) -> None:
+    page = tmp_path / "docs" / "matrix_optimizers.md"
+    page.parent.mkdir()
+    page.write_text(PAGE.read_text())
+    matrix_page.write(page, NUMBERS)
+    assert page.read_text() == PAGE.read_text()
+    pictures = {picture.name for picture in (page.parent / "assets").iterdir()}
+    assert all(f"assets/{name}" in page.read_text() for name in pictures)
+
+
+def test_what_is_asked_is_judged() -> None:
+    """Of a step that takes exactly as long as theirs, and of one that takes nothing."""
+    for time, verdict in ((1.0, "MISS"), (0.0, "HIT")):
+        case = dict(ratio=[time] * 3, worst=2 * time)
+        numbers = {
+            "steps": {f"128: {one.name}": case for one in CASES},
+            "compiling": {"": {"ratio": 4 * time}},
+        }
+        found = matrix_page.demands(numbers)
+        assert len(found) > len(CASES) - 1 and {own.verdict for own in found} == {verdict}
