@@ -202,19 +202,21 @@ def draw(folder: Path, numbers: Numbers) -> None:
 
 
 def coefficients(path: Path) -> None:
-    """What becomes of a singular value."""
-    figure = Figure(figsize=(9, 4.5))
-    axes = figure.subplots()
-    s = np.geomspace(1e-3, 1, 2000)
-    axes.axhline(1, color="#0f172a", linewidth=1, linestyle="--", label="exact")
-    for (name, count), color in zip(STEPS_OF.items(), COLORS, strict=False):
-        y = s
-        for a, b, c in triples_of("page", name, count, "last"):
+    """What becomes of a singular value, a panel for each set."""
+    figure = Figure(figsize=(11, 4.6))
+    panels = figure.subplots(2, 4, sharex=True, sharey=True)
+    s = np.geomspace(1e-3, 1, 4000)
+    for axes, (name, count) in zip(panels.flat, [*STEPS_OF.items(), ("svd", 0)], strict=True):
+        y = s if count else np.ones_like(s)
+        for a, b, c in triples_of("page", name, count, "last") if count else ():
             y = a * y + b * y**3 + c * y**5
-        axes.plot(s, y, color=color, label=f"{name}, {count} steps", linewidth=1.5)
-    axes.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1.4))
-    axes.set(xlabel="singular value of the mean, × the norm", ylabel="of the update")
-    figure.legend(loc="outside right upper")
+        axes.axhline(1, color="#0f172a", linewidth=0.8, linestyle=":")
+        axes.plot(s, y, linewidth=1.2)
+        axes.set(title=f"{name}, {count} steps" if count else "svd, qdwh: exact")
+        axes.set(xscale="log", xlim=(1e-3, 1), ylim=(0, 1.4))
+        axes.minorticks_off()
+    figure.supxlabel("singular value of the mean, × the norm", fontsize=10)
+    figure.supylabel("singular value of the update", fontsize=10)
     figure.savefig(path)
 
 
