@@ -17,7 +17,7 @@ import gradtx
 from gradtx import GradientTransformation
 
 TASK = TASKS["text"]
-STEPS, SEEDS = 160, 4
+STEPS, SEEDS = 120, 4
 EACH = 5
 """Over how many steps a point of the curves is the mean."""
 
