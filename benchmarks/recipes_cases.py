@@ -106,6 +106,7 @@ NEEDS = {
     ),
     "contrib.momo": need(note="told the loss; the rate is an upper bound"),
     "contrib.momo_adam": need(note="told the loss; the rate is an upper bound"),
+    "kron": need(note="AdamW for what is no matrix"),
     "muon": need(note="AdamW for what is no matrix"),
     "contrib.prodigy": need(swept=False, note="no rate to choose"),
     "contrib.schedule_free_adamw": need(falls=False, note="rate stays; evaluated at the average"),

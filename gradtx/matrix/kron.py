@@ -29,6 +29,7 @@ from gradtx.values.domains import (
 )
 
 Share = Annotated[ScalarOrSchedule, Interval("[0, 1]")]
+Rate = Annotated[ScalarOrSchedule, Interval("[0, 1)")]
 
 ANNEALED = exponential_decay(1.0, 1000, math.exp(-1), transition_begin=500, end_value=0.03)
 """Every step for 500 steps, then less and less often: from step 4000 on, 3 times in 100."""
@@ -42,7 +43,7 @@ class ScaleByKronState(NamedTuple):
     mu: a tree like the params, the mean of past gradients;
     factors: for each param a list, of the factors of the rows and of the columns of its matrices: upper
         triangular matrices, or vectors, which are the diagonals of diagonal ones;
-    rejected: a tree of int32 scalars, how often a new factor was not finite and the old ones stayed.
+    rejected: a tree of int32 scalars, how often new factors were not finite and the old ones stayed.
     """
 
     count: Array
@@ -146,7 +147,7 @@ def spread(numbers: Array, like: Array) -> Array:
 def scale_by_kron(
     b1: Decay = 0.9,
     probability: Share = ANNEALED,
-    factor_rate: NonNegative = 0.1,
+    factor_rate: Rate = 0.1,
     damping: NonNegative = 2**-11.5,
     max_rms: Positive = 1.1,
     mu_dtype: DType = None,
@@ -165,7 +166,7 @@ def scale_by_kron(
         b1: decay of the mean, in [0, 1).
         probability: at which share of the steps the factors move, from 0 to 1, or a schedule of it; spread
             evenly, and the same for all params. Default: 1 for 500 steps, then falling to 0.03 at step 4000.
-        factor_rate: how far they move, at least 0, and below 1, for then Q stays regular.
+        factor_rate: how far they move, in [0, 1), where Q and P stay regular.
         damping: how much noise keeps factors bounded where gradients vanish, at least 0.
         max_rms: the root mean square that no update of a matrix exceeds, above 0.
         mu_dtype: dtype of the mean. Default: the params', at least float32.
@@ -183,7 +184,7 @@ def scale_by_kron(
         ValueError: at `init`, for a tensor that is no matrix, or axes and parts that do not fit it.
         RuntimeError: for complex tensors.
 
-    Source: Li, Stochastic Hessian fittings with Lie groups, arXiv:2402.11858, and psgd_torch; what is left
+    Source: Li, Stochastic Hessian fittings on Lie groups, arXiv:2402.11858, and psgd_torch; what is left
     open there as in Walters' kron_torch 0.3.3.
     """
     name = "scale_by_kron"
@@ -254,7 +255,7 @@ def kron(
     probability: Share = ANNEALED,
     weight_decay: Number = 0.0,
     weight_decay_mask: Selector | None = None,
-    factor_rate: NonNegative = 0.1,
+    factor_rate: Rate = 0.1,
     damping: NonNegative = 2**-11.5,
     max_rms: Positive = 1.1,
     mu_dtype: DType = None,
@@ -286,7 +287,7 @@ def kron(
         >>> [q.shape for q in gradtx.tree.get(state.inner_states["kron"], "factors")["kernel"]]
         [(1, 3, 3), (1, 8)]
 
-    Source: Li, Stochastic Hessian fittings with Lie groups, arXiv:2402.11858, and psgd_torch; what is left
+    Source: Li, Stochastic Hessian fittings on Lie groups, arXiv:2402.11858, and psgd_torch; what is left
     open there as in Walters' kron_torch 0.3.3.
     """
     direction = scale_by_kron(
