@@ -165,7 +165,7 @@ def compiling(effort: Effort) -> dict[str, float]:
 
         return once
 
-    cached = jax.config.jax_enable_compilation_cache
+    cached = jax.config.read("jax_enable_compilation_cache")
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         seconds = by_turns({name: of(tx) for name, tx in txs.items()}, effort)

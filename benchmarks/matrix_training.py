@@ -106,12 +106,13 @@ def best_rate(trained: Trained, steps: int, data: Any) -> tuple[float, dict[str,
     All rates of a sweep run in one program; where the best is at its edge, the next one has it in the middle.
     """
     run = jax.jit(jax.vmap(partial(train, trained, steps), in_axes=(0, None, None)))
-    middle, seen = trained.rate, {}
+    middle = best = trained.rate
+    seen: dict[float, float] = {}
     for _ in range(2):
         rates = middle * FACTORS
         losses, _ = run(jnp.asarray(rates), jnp.asarray(100), data)
         ends = finite(jnp.mean(losses[:, -LAST:], axis=1))
-        seen |= dict(zip(map(float, rates), ends, strict=True))
+        seen |= dict(zip(map(float, rates), map(float, ends), strict=True))
         best = min(seen, key=seen.__getitem__)
         if best not in (min(seen), max(seen)):
             break
