@@ -165,12 +165,11 @@ def compiling(effort: Effort) -> dict[str, float]:
 
         return once
 
-    cached = jax.config.read("jax_enable_compilation_cache")
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         seconds = by_turns({name: of(tx) for name, tx in txs.items()}, effort)
     finally:
-        jax.config.update("jax_enable_compilation_cache", cached)
+        jax.config.update("jax_enable_compilation_cache", True)
     return {
         **{name: Quartiles.of(own).median for name, own in seconds.items()},
         "ratio": ratio(seconds["soap"], seconds["adamw"]).median,

@@ -50,9 +50,8 @@ def table(*rows: tuple[str, ...]) -> str:
 
 def steps(numbers: Numbers) -> str:
     """Every case on every tree: times, their ratio, and the worst steps."""
-    rows = [
-        ("tree", "gradtx", "mean step", "beside", "mean step", "ratio", "worst step", "theirs", "of peak")
-    ]
+    head = "tree", "gradtx", "mean step", "beside", "mean step", "ratio", "worst step", "theirs", "of peak"
+    rows: list[tuple[str, ...]] = [head]
     for name, own in numbers["steps"].items():
         tree, case = name.split(": ", 1)
         compared = "{:.2f} [{:.2f}, {:.2f}]".format(*own["ratio"])
