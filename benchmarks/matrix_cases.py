@@ -1,5 +1,6 @@
 """Optimizers of matrices, each beside PyTorch's or another's in it, with what is asked of its step."""
 
+import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,9 +44,7 @@ def other(name: str, **options: Any) -> tuple[str, Callable[[list[Any]], Any]]:
     """An optimizer of pytorch_optimizer."""
 
     def make(params: list[Any]) -> Any:
-        import pytorch_optimizer
-
-        return getattr(pytorch_optimizer, name)(params, **options)
+        return getattr(importlib.import_module("pytorch_optimizer"), name)(params, **options)
 
     return f"pytorch_optimizer.{name}", make
 
