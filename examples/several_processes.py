@@ -13,8 +13,8 @@ Where a launcher starts the processes, one on each machine, the same file is wha
     python examples/several_processes.py --worker --out /shared/folder
 
 On TPU pods, and on GPUs under SLURM, Open MPI or Kubernetes, `jax.distributed.initialize()` finds out by
-itself who the others are. Elsewhere say it: --coordinator HOST:PORT --processes N --process I. The folder must
-be one that all see.
+itself who the others are. Elsewhere say it: --coordinator HOST:PORT --processes N --process I. All must see
+the folder.
 """
 
 import os
@@ -105,7 +105,7 @@ def start(coordinator: str, process: int) -> subprocess.Popen[str]:
 
 
 def run(kill_after: int | None) -> list[int]:
-    """Start all and show the progress; kill the last once that many steps are done. How each of them ended."""
+    """Start all, show the progress, and kill the last after that many steps; returns how each ended."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"

@@ -82,8 +82,7 @@ class Training:
     def spread(self, batch: Digits) -> Digits:
         """The batch over all devices; each process hands out the rows of its own devices."""
         rows = NamedSharding(self.mesh, PartitionSpec("data"))
-        put: Callable[[Any], jax.Array] = lambda x: jax.make_array_from_callback(x.shape, rows, x.__getitem__)
-        return Digits(*map(put, batch))
+        return Digits(*(jax.make_array_from_callback(x.shape, rows, x.__getitem__) for x in batch))
 
     @property
     def report(self) -> gradtx.sharding.Report:
@@ -92,7 +91,7 @@ class Training:
 
     @property
     def state(self) -> Any:
-        """All arrays, of this process the shards that it has: what a checkpoint is made of, and restored to."""
+        """All arrays, each on its devices: what a checkpoint is made of, and restored to."""
         return nnx.as_pure(nnx.state((self.network, self.optimizer)))
 
     @state.setter
