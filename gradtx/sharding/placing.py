@@ -75,7 +75,7 @@ def of_state(
             raise ValueError(
                 f"sharding.of_state: the mesh has no axis {name!r}; it has {', '.join(map(repr, mesh.shape))}"
             )
-    beside = _params_on(mesh, params)
+    beside = params_on(mesh, params)
     fixed = _fixed(overrides or {}, beside, mesh)
     shapes = jax.tree.map(shape_of, params)
     state = jax.eval_shape(tx.init, shapes)
@@ -180,7 +180,7 @@ def slots_of(
         yield f"{own[0].part}/{path}", path, node
 
 
-def _params_on(mesh: Mesh | AbstractMesh, params: Params) -> dict[str, tuple[Shape, PartitionSpec]]:
+def params_on(mesh: Mesh | AbstractMesh, params: Params) -> dict[str, tuple[Shape, PartitionSpec]]:
     """The shape and spec of each param, by path."""
     found = {}
     for path, x in zip(leaf_paths(params, is_leaf=None), jax.tree.leaves(params), strict=True):

@@ -13,11 +13,15 @@ from gradtx.arrays.types import Array, PyTree
 from gradtx.arrays.varying import gathered, varying_axes
 from gradtx.core.batch import Batch, Given, batching
 from gradtx.core.transformation import GradientTransformation
-from gradtx.core.treewise import treewise
+from gradtx.core.treewise import Treewise, treewise
 from gradtx.wrappers.groups import whole_state
 
 
-@treewise(inner_states=whole_state, others="shown")
+class SharedOut(Treewise):
+    """What `shared_out` returns."""
+
+
+@treewise(inner_states=whole_state, others="shown", kind=SharedOut)
 def shared_out(inner: GradientTransformation, axis: str):
     """Let each device of an axis compute a share of the matrices, where all of them would compute all.
 
