@@ -47,7 +47,7 @@ def loss(params: Any, batch: Any) -> Any:
 
 
 def in_jit(tx: Any, params: Any, mesh: Any, **given: Any) -> tuple[Any, Any, Any]:
-    """A step of params that are whole everywhere, with the state in shards: not yet compiled, params, state."""
+    """A step of params that are whole everywhere, with the state in shards; the state, and a batch."""
     shardings = gradtx.sharding.of_state(tx, params, mesh, "data", **given)
     everywhere, rows = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("data")))
 

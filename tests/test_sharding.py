@@ -1,5 +1,8 @@
 """States over the devices of a mesh: where they lie, and that their numbers are those of one device."""
 
+import sys
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +15,11 @@ from jax.sharding import PartitionSpec as P
 import gradtx
 from tests.laws import Compilations, assert_close, normal, numbers
 from tests.table import ROWS, Row
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+
+import sharding_programs  # noqa: E402
+from trees import gpt2  # noqa: E402
 
 sharding = gradtx.sharding
 
@@ -274,9 +282,46 @@ def test_a_report_says_what_each_device_has_and_what_stays_whole() -> None:
     assert "on each of 8" in text and "scale_by_adam/count: 4 bytes, a number" in text
 
 
+GPT = jax.tree.map(
+    lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
+    gpt2(width=64, blocks=3, vocabulary=512, context=64),
+    is_leaf=lambda x: isinstance(x, tuple),
+)
+PLANNED: dict[str, Any] = {
+    "of_state": (lambda: CLIPPED, sharding_programs.in_jit),
+    "zero": (lambda: CLIPPED, sharding_programs.in_shard_map),
+    "shared_out": (
+        lambda: sharding.shared_out(gradtx.contrib.muon(0.02), "data"),
+        partial(sharding_programs.in_jit, min_size=10**9),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PLANNED)
+def test_a_plan_has_the_collectives_of_the_compiled_step(kind: str) -> None:
+    make, steps = PLANNED[kind]
+    mesh, tx = sharding_programs.mesh_of(8), make()
+    planned = sharding.zero(tx, "data", gradients="local") if kind == "zero" else tx
+    plan = sharding.plan(planned, GPT, AbstractMesh((8,), ("data",)), "data")
+    with jax.set_mesh(mesh):
+        step, *given = steps(tx, GPT, mesh)
+        text = step.lower(GPT, *given).compile().as_text()
+    counts, sizes = sharding_programs.collectives(text, 8)
+    assert {x.kind for x in plan.collectives} == set(sizes)
+    for x in plan.collectives:
+        assert sizes[x.kind] == pytest.approx(x.size, rel=0.05, abs=64) and counts[x.kind] <= x.count + 1
+    assert (plan.flops > 0) == (kind == "shared_out") and plan.flops <= plan.flops_alone
+    text = str(plan)
+    assert "on each of 8" in text and all(x.kind in text for x in plan.collectives)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (
+            lambda mesh, p: sharding.plan(gradtx.adam(0.1), p, mesh, "rows"),
+            "the mesh has no axis 'rows'; it has 'data'",
+        ),
         (
             lambda mesh, p: sharding.of_state(gradtx.adam(0.1), p, mesh, "rows"),
             "the mesh has no axis 'rows'; it has 'data'",
@@ -346,7 +391,8 @@ def test_each_device_computes_its_share_of_the_matrices(axes: Any, x64: None) ->
         expected, _ = jax.block_until_ready(compiled[tx](params, state, params))
     # Two of sixteen places for ten matrices, one of eight for eight; products are all but a little of it.
     assert flops[shared] <= flops[tx] * (2 * 32 + 16 * 48 / 32) / (10 * 32 + 8 * 16 * 48 / 32) * 1.1
-    assert times(compiled[shared].as_text(), "all-gather") == 2
+    text = compiled[shared].as_text()
+    assert times(text, "all-gather") == 2 and not times(text, "all-to-all") and not times(text, "all-reduce")
     # Products of few matrices are rounded in another order than those of many.
     assert_close(found, expected, rtol=1e-12, atol=1e-12)
 

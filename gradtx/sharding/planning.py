@@ -1,6 +1,7 @@
 """What a step takes on each device of a mesh that need not be here: bytes, collectives, matrix work."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from gradtx.core.transformation import GradientTransformation, check_transformat
 from gradtx.core.treewise import stages_in
 from gradtx.sharding.placing import of_state, params_on, shape_of, slots_of, spread
 from gradtx.sharding.reporting import Report, report
+from gradtx.sharding.sharing import SharedOut
 from gradtx.sharding.zero import Gradients, Zero
 
 Kind = Literal["all-reduce", "reduce-scatter", "all-gather", "all-to-all"]
@@ -100,7 +102,9 @@ def plan(
     Nothing is allocated and nothing compiled, so it is for meshes of any size. The step is one of the kinds
     of `gradtx.sharding`: under `jax.jit` with the shardings of `of_state`, gradients are summed over the axis
     and updates gathered; a transformation of `zero` or `shared_out` is traced as it runs in
-    `jax.shard_map`. Collectives of the model, such as those of tensor parallelism, are not among them.
+    `jax.shard_map`, and the state of the latter counts as whole. Collectives of the model, such as those of
+    tensor parallelism, are not among them; matrix work on tensors that other axes cut counts as if each
+    device multiplied its pieces.
 
     Args:
         tx: the transformation.
@@ -133,6 +137,8 @@ def plan(
     gradients = "whole" if zero is None else zero.arguments["gradients"]
     if zero is not None:
         min_size = zero.arguments["min_size"]
+    elif any(isinstance(stage, SharedOut) for stage in stages):
+        min_size = sys.maxsize  # its state lies as the params do
     shardings = of_state(tx, params, mesh, axis, min_size=min_size)
     step = _Step(tx, _of_one_device(params, mesh), axis, gradients, min_size, extra)
     devices = mesh.shape[axis]

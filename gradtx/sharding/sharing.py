@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -11,7 +12,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from gradtx.arrays.types import Array, PyTree
 from gradtx.arrays.varying import gathered, varying_axes
-from gradtx.core.batch import Batch, Given, batching
+from gradtx.core.batch import Batch, Given, batch_in_force, batching
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import Treewise, treewise
 from gradtx.wrappers.groups import whole_state
@@ -58,7 +59,9 @@ def _shares(axis: str) -> "Shares":
             f"within jax.set_mesh(mesh), or run in jax.shard_map over {axis!r}"
         )
     kind = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))[axis]
-    return Shares(mesh.shape[axis], axis, AxisType.Manual if axis in mesh.manual_axes else kind)
+    return Shares(
+        mesh.shape[axis], axis, AxisType.Manual if axis in mesh.manual_axes else kind, batch_in_force()
+    )
 
 
 @dataclass(frozen=True)
@@ -69,47 +72,64 @@ class Shares(Batch):
         devices: how many there are along the axis.
         axis: its name.
         kind: whether it is automatic, explicit, or manual: in `shard_map`.
+        each: how a device goes through its share.
     """
 
     devices: int
     axis: str
     kind: AxisType
+    each: Batch
 
     joins = True
 
     def map(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
-        count = len(given)
-        # What fills a share up is computed and thrown away.
-        full = [*given, *[given[0]] * (-count % self.devices)]
-        stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *full)
-        share = self._in_shard_map if self.kind == AxisType.Manual else self._in_jit
-        results = share(function, stacked)
-        return [jax.tree.map(itemgetter(i), results) for i in range(count)]
+        if self.kind == AxisType.Explicit:
+            return self._in_stacks(function, given)
+        share = partial(self._share, function)
+        if self.kind == AxisType.Manual:
+            return share(given)
+        # Nothing is cut along the axis before its devices choose, so none has to ask another for its part.
+        everywhere = PartitionSpec()
+        mapped = jax.shard_map(share, in_specs=everywhere, out_specs=everywhere, axis_names={self.axis})
+        return mapped(list(given))
 
-    def _in_jit(self, function: Callable[..., PyTree], stacked: tuple[PyTree, ...]) -> PyTree:
-        cut = jax.tree.map(lambda x: self._placed(x, PartitionSpec(self.axis)), stacked)
-        return handed_over(jax.vmap(function)(*cut), lambda x: self._placed(x, PartitionSpec()))
+    def _in_stacks(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
+        """All shares as one stack, cut along the axis: `shard_map` takes no numbers of explicit axes from
+        around it, and functions have such."""
+        cut, whole = (partial(_resharded, spec=spec) for spec in (PartitionSpec(self.axis), PartitionSpec()))
+        results = jax.vmap(function)(*jax.tree.map(cut, self._filled_up(given)))
+        return unstacked(handed_over(results, whole), len(given))
 
-    def _placed(self, x: Array, spec: PartitionSpec) -> Array:
-        place = jax.sharding.reshard if self.kind == AxisType.Explicit else jax.lax.with_sharding_constraint
-        return place(x, spec)
+    def _filled_up(self, given: Given) -> Any:
+        """The stack of what is given; what fills a share up is computed and thrown away."""
+        full = [*given, *[given[0]] * (-len(given) % self.devices)]
+        return jax.tree.map(lambda *tensors: jnp.stack(tensors), *full)
 
-    def _in_shard_map(self, function: Callable[..., PyTree], stacked: tuple[PyTree, ...]) -> PyTree:
-        if any(self.axis in varying_axes(x) for x in jax.tree.leaves(stacked)):
+    def _share(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
+        """What one device does: its share of the matrices, and the exchange with the others."""
+        if any(self.axis in varying_axes(x) for x in jax.tree.leaves(given)):
             raise ValueError(
                 f"sharding.shared_out: gradients or params differ along {self.axis!r}, and each device is to "
                 "compute what all have; take the mean of the gradients first, by jax.lax.pmean"
             )
+        stacked = self._filled_up(given)
         share = len(jax.tree.leaves(stacked)[0]) // self.devices
         start = jax.lax.axis_index(self.axis) * share
         own = [
             jax.tree.map(lambda x, i=i: jax.lax.dynamic_index_in_dim(x, start + i, keepdims=False), stacked)
             for i in range(share)
         ]
-        # One after the other, which on a CPU is quicker than a stack.
-        results = [function(*each) for each in own]
-        together = jax.tree.map(lambda *tensors: jnp.stack(tensors), *results)
-        return handed_over(together, lambda x: gathered(x, self.axis, 0))
+        together = jax.tree.map(lambda *tensors: jnp.stack(tensors), *self.each.map(function, own))
+        return unstacked(handed_over(together, lambda x: gathered(x, self.axis, 0)), len(given))
+
+
+def _resharded(x: Array, spec: PartitionSpec) -> Array:
+    return jax.sharding.reshard(x, spec)
+
+
+def unstacked(stacked: PyTree, count: int) -> list[PyTree]:
+    """The first trees of those in a stack."""
+    return [jax.tree.map(itemgetter(i), stacked) for i in range(count)]
 
 
 def handed_over(stacked: PyTree, collect: Callable[[Array], Array]) -> PyTree:
