@@ -284,7 +284,7 @@ def test_a_report_says_what_each_device_has_and_what_stays_whole() -> None:
 
 GPT = jax.tree.map(
     lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
-    gpt2(width=64, blocks=3, vocabulary=512, context=64),
+    gpt2(width=64, blocks=4, vocabulary=512, context=64),
     is_leaf=lambda x: isinstance(x, tuple),
 )
 PLANNED: dict[str, Any] = {

@@ -137,7 +137,8 @@ def plan(
     gradients = "whole" if zero is None else zero.arguments["gradients"]
     if zero is not None:
         min_size = zero.arguments["min_size"]
-    elif any(isinstance(stage, SharedOut) for stage in stages):
+    is_shared = any(isinstance(stage, SharedOut) for stage in stages)
+    if zero is None and is_shared:
         min_size = sys.maxsize  # its state lies as the params do
     shardings = of_state(tx, params, mesh, axis, min_size=min_size)
     step = _Step(tx, _of_one_device(params, mesh), axis, gradients, min_size, extra)
@@ -167,8 +168,8 @@ def plan(
             for kind, size in sizes.items()
             if devices > 1
         ],
-        matrix_flops(program),
-        matrix_flops(step.on(1)),
+        flops := matrix_flops(program),
+        matrix_flops(step.on(1)) if is_shared else flops,
     )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, PartitionSpec
 
 from gradtx.arrays.types import Array, PyTree
-from gradtx.arrays.varying import gathered, varying_axes
+from gradtx.arrays.varying import gathered, varied, varying_axes
 from gradtx.core.batch import Batch, Given, batch_in_force, batching
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import Treewise, treewise
@@ -112,15 +112,27 @@ class Shares(Batch):
                 f"sharding.shared_out: gradients or params differ along {self.axis!r}, and each device is to "
                 "compute what all have; take the mean of the gradients first, by jax.lax.pmean"
             )
-        stacked = self._filled_up(given)
-        share = len(jax.tree.leaves(stacked)[0]) // self.devices
-        start = jax.lax.axis_index(self.axis) * share
+        count = len(given)
+        share = -(-count // self.devices)
+        stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *given)
+        first = jax.lax.axis_index(self.axis) * share
+        # Past the last matrix come the first ones again, computed and thrown away.
+        places = [(first + i) % count for i in range(share)]
         own = [
-            jax.tree.map(lambda x, i=i: jax.lax.dynamic_index_in_dim(x, start + i, keepdims=False), stacked)
-            for i in range(share)
+            jax.tree.map(lambda x, i=i: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), stacked)
+            for i in places
         ]
-        together = jax.tree.map(lambda *tensors: jnp.stack(tensors), *self.each.map(function, own))
-        return unstacked(handed_over(together, lambda x: gathered(x, self.axis, 0)), len(given))
+        together = jax.tree.map(lambda *tensors: jnp.stack(tensors), *self.each.map(jax.jit(function), own))
+        # In a ring a sum sends twice what is summed; where most devices only fill up, that is less.
+        few = share * self.devices > 2 * count
+        collect = partial(self._summed, first, count) if few else lambda x: gathered(x, self.axis, 0)
+        return unstacked(handed_over(together, collect), count)
+
+    def _summed(self, first: Array, count: int, x: Array) -> Array:
+        """One result of each of the first devices, as the sum of stacks in which all else is zero."""
+        zeros = varied(jnp.zeros((count, *x.shape[1:]), x.dtype), varying_axes(x))
+        own = jnp.where(first < count, x[0], jnp.zeros_like(x[0]))
+        return jax.lax.psum(jax.lax.dynamic_update_index_in_dim(zeros, own, first % count, 0), self.axis)
 
 
 def _resharded(x: Array, spec: PartitionSpec) -> Array:
