@@ -30,6 +30,7 @@ from summary import summary
 QUICK = flags.DEFINE_bool("quick", False, "fewer pairs and repetitions: under 2 minutes, and noisier")
 FULL = flags.DEFINE_bool("full", False, "all measures of every optimizer: more than half an hour")
 RECIPES = flags.DEFINE_bool("recipes", False, "step and trace of all other recipes: 9 minutes")
+SHARDING = flags.DEFINE_bool("sharding", False, "state and matrix work over devices, counted: 4 minutes")
 DEVICE = flags.DEFINE_enum("device", "cpu", ["cpu", "gpu"], "where the steps run")
 OUT = flags.DEFINE_string("out", None, "file for all numbers, as JSON")
 PICTURES = flags.DEFINE_string("pictures", None, "folder for pictures")
@@ -93,6 +94,9 @@ def measured(level: str) -> tuple[dict[str, Any], list[Row]]:
 
 
 def main(_: list[str]) -> None:
+    if SHARDING.value:
+        script = Path(__file__).with_name("sharding.py")
+        os.execv(sys.executable, [sys.executable, str(script), "--page", "docs/sharding.md"])
     jax.config.update("jax_platforms", "cpu")  # the device is left to the processes that measure
     level = "quick" if QUICK.value else "full" if FULL.value else "default"
     header, rows = report.read(Path(READ.value)) if READ.value else measured(level)

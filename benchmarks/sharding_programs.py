@@ -46,7 +46,7 @@ def loss(params: Any, batch: Any) -> Any:
     )
 
 
-def in_jit(tx: Any, params: Any, mesh: Any, **given: Any) -> tuple[Any, Any, Any]:
+def in_jit(tx: Any, params: Any, mesh: Any, donate: Any = (0, 1), **given: Any) -> tuple[Any, Any, Any]:
     """A step of params that are whole everywhere, with the state in shards; the state, and a batch."""
     shardings = gradtx.sharding.of_state(tx, params, mesh, "data", **given)
     everywhere, rows = (NamedSharding(mesh, spec) for spec in (PartitionSpec(), PartitionSpec("data")))
@@ -59,7 +59,7 @@ def in_jit(tx: Any, params: Any, mesh: Any, **given: Any) -> tuple[Any, Any, Any
         step,
         in_shardings=(everywhere, shardings, rows),
         out_shardings=(everywhere, shardings),
-        donate_argnums=(0, 1),
+        donate_argnums=donate,
     )
     return jitted, tx.init(params), batch_of(params, mesh)
 

@@ -1,7 +1,7 @@
 """The tables and the picture of docs/fewer_bytes.md, from the measured numbers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -214,18 +214,24 @@ TABLES: dict[str, Callable[[Numbers], str]] = {
 """By the name that stands in the page's marks."""
 
 
-def write(path: Path, numbers: Numbers) -> None:
-    """Put each table between its marks, and draw the picture."""
+def filled(path: Path, page: str, tables: Mapping[str, str]) -> str:
+    """The text of a page with each table between its marks."""
     text = path.read_text(encoding="utf-8")
-    for name, make in TABLES.items():
-        begin, end = f"<!-- storage: {name} -->\n", "\n<!-- end -->"
+    for name, own in tables.items():
+        begin, end = f"<!-- {page}: {name} -->\n", "\n<!-- end -->"
         if text.count(begin) != 1:
             raise ValueError(
                 f"{path} has the mark {begin.strip()!r} {text.count(begin)} times; once is right"
             )
         before, rest = text.split(begin)
-        text = before + begin + make(numbers) + end + rest.split(end, 1)[1]
-    path.write_text(text, encoding="utf-8")
+        text = before + begin + own + end + rest.split(end, 1)[1]
+    return text
+
+
+def write(path: Path, numbers: Numbers) -> None:
+    """Put each table between its marks, and draw the picture."""
+    tables = {name: make(numbers) for name, make in TABLES.items()}
+    path.write_text(filled(path, "storage", tables), encoding="utf-8")
     draw(path.parent / "assets" / "fewer_bytes.png", numbers)
 
 
