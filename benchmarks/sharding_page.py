@@ -29,7 +29,7 @@ def sent(own: Numbers) -> float:
 def checked(numbers: Numbers) -> str:
     """Bytes of collectives: planned, and in the text of the compiled program."""
     rows = [("step", "devices", "collective", "in the program", "bytes planned", "compiled")]
-    for name, kinds in numbers.get("checked", {}).items():
+    for name, kinds in numbers["checked"].items():
         step, devices = name.rsplit(", ", 1)
         for kind, x in kinds.items():
             rows.append(
