@@ -41,6 +41,7 @@ else has its default, also weight decay. A rate of `–` means that there is non
 compiled step, without the model, on the 52 tensors of a GPT-2 with 4 blocks of width 128 (0.9 million
 params), over that of SGD: the median of rounds in which each makes ten steps. It is `–` where a line search
 takes as long as the losses that it asks for. The row of `sgd` is SGD beside itself, and shows the noise.
+A click on a heading sorts the table by that column.
 
 {table}
 ![Test losses of every recipe on both tasks, and the learning rates that serve](assets/recipes.png)
@@ -135,14 +136,19 @@ def cells(found: Measured | None) -> tuple[str, str, str]:
 
 def rows(recipes: list[Recipe], measured: dict[str, Measured]) -> list[tuple[str, ...]]:
     """The table of all recipes, with its head."""
-    heads = (f"{task}: {what}" for task in TASKS for what in ("rate", "loss", "right (%)"))
-    out = [("", *heads, "state", "step", "")]
+    heads = (f"{task}:<br>{what}" for task in TASKS for what in ("rate", "loss", "right (%)"))
+    out = [("recipe", *heads, "state", "step")]
     for recipe in recipes:
         own = measured.get(recipe.name, {})
         found = [cell for task in TASKS for cell in cells(own.get(task))]
         costs = number(own.get("bytes")), number(own.get("time"))
-        out.append((link(recipe.name), *found, *costs, recipe.note))
+        out.append((titled(recipe), *found, *costs))
     return out
+
+
+def titled(recipe: Recipe) -> str:
+    """The name, with the note below it."""
+    return link(recipe.name) + (f"<br><small>{recipe.note}</small>" if recipe.note else "")
 
 
 def memory(measured: dict[str, Measured]) -> str:

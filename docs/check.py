@@ -1,8 +1,8 @@
-"""What the build of the documentation checks besides links.
+"""What the build of the documentation checks besides links, and what it makes of the pages.
 
 Every public name has a docstring and is on an API page, and every example runs and prints what the
 page says: those in docstrings, and the blocks of the pages marked ``python``. MkDocs calls
-`on_startup` (see ``hooks`` in mkdocs.yml); the tests call the rest.
+`on_startup` and `on_page_markdown` (see ``hooks`` in mkdocs.yml); the tests call the rest.
 """
 
 import doctest
@@ -18,6 +18,7 @@ import gradtx
 DOCS = Path(__file__).parent
 REFERENCE = re.compile(r"^::: (gradtx\.[\w.]+)", re.MULTILINE)
 EXPORT = re.compile(r"^ *from [\w.]+ import (\w+) as \1$", re.MULTILINE)
+SESSION = re.compile(r"^```python(?=\n>>> )", re.MULTILINE)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -103,8 +104,10 @@ def _examples() -> Iterator[tuple[str, list[str]]]:
 
 
 def on_startup(command: str, dirty: bool) -> None:
-    """Stop the build if anything is wrong."""
-    del command, dirty
+    """Stop the build if anything is wrong; while pages are written and served, only the build looks."""
+    del dirty
+    if command == "serve":
+        return
     if names := undocumented():
         raise SystemExit(f"public, without a docstring: {', '.join(names)}")
     if names := missing():
@@ -113,3 +116,12 @@ def on_startup(command: str, dirty: bool) -> None:
         raise SystemExit(f"on a page by the name of a file; write x.x: {', '.join(names)}")
     if report := failures():
         raise SystemExit(report)
+
+
+def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
+    """A session is highlighted as one, and what is copied of it is what was typed; the search finds guides
+    before entries of the reference."""
+    del kwargs
+    if page.file.src_uri.startswith("api/"):
+        page.meta.setdefault("search", {"boost": 0.5})
+    return SESSION.sub("```pycon", markdown)

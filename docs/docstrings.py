@@ -1,50 +1,77 @@
-"""How mkdocstrings reads docstrings: examples as code, and names and papers as links."""
+"""How mkdocstrings reads docstrings, and which links their names become.
+
+A name in backticks that the reference has becomes a link to its entry, ``arXiv:1412.6980`` one to the paper.
+"""
 
 import re
+import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import griffe
 
-REFERENCE = re.compile(r"^::: (gradtx\.[\w.]+)", re.MULTILINE)
-SHOWN = {
-    name for page in Path(__file__).parent.glob("api/*.md") for name in REFERENCE.findall(page.read_text())
-}
-NAME = re.compile(r"(?<![`\[\w])`([A-Za-z_][\w.]*)`(?![`\]])")
-PAPER = re.compile(r"(?<!\[)arXiv:(\d{4}\.\d{4,5})")
+DOCUMENTED: set[str] = runpy.run_path(str(Path(__file__).with_name("check.py")))["documented"]()
+CODE = re.compile(r"(?<![`\[])`([A-Za-z_][\w.]*)`(?!`)")
+ARXIV = re.compile(r"(?<![\w/\[(])arXiv:(\d{4}\.\d{4,5}|[a-z-]+/\d{7})")
 
 
-def linked(text: str, namespace: str) -> str:
-    """A docstring with links where it names what an API page shows, or a paper; doctests stay."""
-
-    def link(match: re.Match[str]) -> str:
-        target = _shown(match[1], namespace)
-        return f"[`{match[1]}`][{target}]" if target else match[0]
-
-    lines = text.split("\n")
-    for i, line in enumerate(lines):
-        if not line.lstrip().startswith((">>>", "...")):
-            lines[i] = PAPER.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", NAME.sub(link, line))
-    return "\n".join(lines)
-
-
-def _shown(name: str, namespace: str) -> str:
-    """The reference that shows a name, as it is called in a namespace; "" if none does."""
-    while namespace:
-        # A function that is called as the file it is in is shown by its place there.
-        for full in (f"{namespace}.{name}", f"{namespace}.{name}.{name}"):
-            if full in SHOWN:
-                return full
-        namespace = namespace.rpartition(".")[0]
-    return name if name in SHOWN else ""
-
-
-class Examples(griffe.Extension):
-    """Show the doctests under ``Example:``, which has another name there, as code; and make links."""
+class Docstrings(griffe.Extension):
+    """Names and papers as links, doctests under ``Example:`` as code, and functions named as their file."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Called for every module, class and function."""
         del kwargs
         if obj.docstring:
-            text = linked(obj.docstring.value, obj.path.rpartition(".")[0])
-            obj.docstring.value = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
+            text = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+            obj.docstring.value = "\n".join(_linked(line, obj) for line in text.split("\n"))
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """A name that a package imports from the file of that name is what Python finds there, not the file."""
+        del kwargs
+        hidden = [
+            m for m in _modules(pkg) if m.parent and m.parent.imports.get(m.name) == f"{m.path}.{m.name}"
+        ]
+        for module in hidden:
+            for alias in _aliases(pkg):
+                if alias.target_path.startswith(f"{module.path}."):
+                    alias.resolve_target()  # while the file is found by its path
+        for module in hidden:
+            for member in (*module.functions.values(), *module.classes.values()):
+                self.on_object(obj=member)  # which the walk over the package no longer comes to
+            module.parent.members[module.name] = griffe.Alias(  # type: ignore[union-attr]
+                module.name, module.members[module.name], parent=module.parent
+            )
+
+
+def _linked(line: str, obj: griffe.Object) -> str:
+    if line.lstrip().startswith((">>>", "...")):
+        return line
+    own = {parameter.name for parameter in getattr(obj, "parameters", [])} | {obj.name}
+
+    def name(found: re.Match[str]) -> str:
+        target = None if found[1] in own else entry(found[1], obj.path)
+        return f"[`{found[1]}`][{target}]" if target else found[0]
+
+    return ARXIV.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", CODE.sub(name, line))
+
+
+def entry(name: str, path: str) -> str | None:
+    """The entry of the reference that a docstring at a path means by a name: the nearest of them."""
+    rooms = path.split(".")[:-1]
+    for end in range(len(rooms), 0, -1):
+        if (full := ".".join([*rooms[:end], name])) in DOCUMENTED:
+            return full
+    return name if name in DOCUMENTED else None
+
+
+def _modules(module: griffe.Module) -> Iterator[griffe.Module]:
+    for inner in list(module.modules.values()):
+        if not inner.is_alias:
+            yield inner
+            yield from _modules(inner)
+
+
+def _aliases(module: griffe.Module) -> Iterator[griffe.Alias]:
+    for owner in (module, *_modules(module)):
+        yield from (member for member in owner.members.values() if isinstance(member, griffe.Alias))

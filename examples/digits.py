@@ -29,6 +29,7 @@ from digits_data import QUICK, Digits, accuracy, batch_at, cross_entropy, load
 from digits_network import Network
 from flax import nnx
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from tqdm import tqdm
 
 import gradtx
@@ -184,6 +185,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     above.semilogy(steps, losses, color="C0", alpha=0.3, linewidth=1)
     above.semilogy(steps[window - 1 :], smooth, color="C0")
     above.set(title="Training loss (nats), single steps and moving mean", xlim=(0, steps[-1]))
+    above.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))  # 2, where 10⁰ is all there is
     middle.plot(*zip(*tested, last, strict=True), color="C1")
     place = {"xytext": (-4, -18), "textcoords": "offset points", "ha": "right", "weight": "bold"}
     middle.annotate(f"{last[1]:.1f} %", last, **place)

@@ -16,6 +16,7 @@ import matplotlib.style
 from absl import app, flags
 from digits_data import QUICK, Digits, batches, cross_entropy, init_mlp, load, mlp
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 import gradtx
 
@@ -73,6 +74,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     panels = figure.subplots(len(titles), sharex=True)
     for i, (axes, (name, title)) in enumerate(zip(panels, titles.items(), strict=True)):
         axes.semilogy([row[name] for row in rows], "o-", color=f"C{i}", markersize=4)
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.5)))
         axes.set_title(title)
     panels[-1].set_xlabel("Outer step (trainings)")
     figure.savefig(path)

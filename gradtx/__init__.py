@@ -81,6 +81,7 @@ from gradtx.arrays.trees import global_norm as global_norm
 from gradtx.arrays.types import MaskOrFn as MaskOrFn
 from gradtx.arrays.types import OptState as OptState
 from gradtx.arrays.types import Params as Params
+from gradtx.arrays.types import Selector as Selector
 from gradtx.arrays.types import TransformInitFn as TransformInitFn
 from gradtx.arrays.types import TransformUpdateFn as TransformUpdateFn
 from gradtx.arrays.types import Updates as Updates
@@ -389,7 +390,11 @@ from gradtx.transforms.zoom import scale_by_zoom_linesearch as scale_by_zoom_lin
 from gradtx.tree.gradients import scale_gradient as scale_gradient
 from gradtx.values.config import from_config as from_config
 from gradtx.values.config import to_config as to_config
+from gradtx.values.domains import AtLeastOne as AtLeastOne
+from gradtx.values.domains import Count as Count
 from gradtx.values.domains import Decay as Decay
+from gradtx.values.domains import DType as DType
+from gradtx.values.domains import Fraction as Fraction
 from gradtx.values.domains import NonNegative as NonNegative
 from gradtx.values.domains import Number as Number
 from gradtx.values.domains import Positive as Positive
