@@ -19,7 +19,7 @@ NEWEST_PYTHON ?= $(shell for p in $(PYTHON) python3.12 python3.13 python3.14 \
 	$$p -c 'import sys; print("%d.%03d" % sys.version_info[:2], sys.executable)' 2>/dev/null; done \
 	| sort | tail -n 1 | cut -d " " -f 2-)
 
-.PHONY: help demo test test-extra test-optax check lint bench counts parity docs examples dist test-oldest test-newest clean
+.PHONY: help demo test test-extra test-optax check lint bench counts parity docs serve test-site examples dist test-oldest test-newest clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -32,6 +32,8 @@ help:
 	@echo "make lint         formatting, lint and types"
 	@echo "make examples     every example, at reduced size"
 	@echo "make docs         the documentation, into build/site"
+	@echo "make serve        the documentation at http://localhost:8000, anew whenever a page changes"
+	@echo "make test-site    every page of build/site in a browser, and the search"
 	@echo "make bench        the benchmarks; see benchmarks/README.md"
 	@echo "make counts       what can be counted of an update, beside benchmarks/results/counts.json; ARGS=--write"
 	@echo "make parity       every public name of Optax beside what is here, into docs/optax_names.md"
@@ -83,6 +85,14 @@ parity: $(VENV)/with-bench
 
 docs: $(VENV)/with-docs
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --clean
+	@echo "open build/site/index.html"
+
+serve: $(VENV)/with-docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs serve
+
+test-site: $(VENV)/with-browser
+	@test -f build/site/index.html || $(MAKE) docs
+	$(VENV)/bin/python -m pytest docs/test_site.py $(ARGS)
 
 dist: $(VENV)/with-dist
 	rm -rf dist build/wheel

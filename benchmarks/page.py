@@ -14,15 +14,15 @@ PAGE = """\
 
 ## What makes a training fast
 
-- **Gradient and update in one `jit`.** The first thing to look at: a gradient taken outside `jit` costs a
-  hundred times the step of a small network. [Installing, and where it runs](install.md#the-fast-loop) has the loop.
+- **Gradient and update in one `jit`.** The first thing to look at: outside `jit` the gradient of a small
+  network takes up to a hundred times as long. [The fast loop](install.md#the-fast-loop) shows it.
 - **Donate what is replaced**: `donate_argnums` for params and state, so that a step writes where it has read.
   `gradtx.jit_step` does it by itself.
 - **Many small steps in one `jax.lax.scan`**: a program for a hundred steps is called once.
 - **A number that changes is an argument**: pass `tx` itself to the jitted step, and another learning rate
   compiles nothing. A schedule needs not even that.
-- **Several trainings at once by `jax.vmap`**: `jax.vmap(gradtx.adamw)(rates)`, below a tenth of the time of one
-  after another.
+- **Several trainings at once by `jax.vmap`**: `jax.vmap(gradtx.adamw)(rates)`, in below a tenth of the time
+  that one after another takes.
 - **Moments in fewer bytes**: a step waits for memory. [Fewer bytes](fewer_bytes.md) says what it costs.
 
 ## Measured

@@ -130,7 +130,7 @@ def cells(found: Measured | None) -> tuple[str, str, str]:
     if found["sweep"] and np.argmin(losses(found, "sweep")) in (0, len(found["sweep"]) - 1):
         rate += " (at the edge)"
     test = losses(found, "test")
-    shown = f"{test.mean():.3f} ± {test.std():.3f}" if np.isfinite(test).all() else "diverged"
+    shown = f"{test.mean():.3f}&nbsp;±&nbsp;{test.std():.3f}" if np.isfinite(test).all() else "diverged"
     return rate, shown, f"{100 * np.mean(found['accuracy']):.1f}"
 
 

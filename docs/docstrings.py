@@ -27,7 +27,7 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = "\n".join(_linked(line, obj) for line in text.split("\n"))
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
-        """A name that a package imports from the file of that name is what Python finds there, not the file."""
+        """A name that a package imports from the file of that name is what Python finds, not the file."""
         del kwargs
         hidden = [
             m for m in _modules(pkg) if m.parent and m.parent.imports.get(m.name) == f"{m.path}.{m.name}"
