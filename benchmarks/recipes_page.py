@@ -1,5 +1,6 @@
 """The page of the recipes and its picture, from the measured numbers."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ Measured = dict[str, Any]
 STYLE = Path(__file__).parents[1] / "examples" / "gradtx.mplstyle"
 CLOSE = 1.05
 """Losses within this factor of the least count as near the best."""
+
+PAGES = {
+    name: page.stem
+    for page in (Path(__file__).parents[1] / "docs" / "api").glob("*.md")
+    for name in re.findall(r"^::: gradtx\.(\S+)", page.read_text(), flags=re.MULTILINE)
+}
+"""The page of the reference that shows a name."""
 
 PAGE = """\
 # Every recipe, measured
@@ -105,10 +113,8 @@ def table(*rows: tuple[str, ...]) -> str:
 
 def link(name: str) -> str:
     """The name of a recipe, with its entry in the reference where it is one name."""
-    if not name.replace("contrib.", "").isidentifier():
-        return f"`{name}`"
-    page = "contrib" if name.startswith("contrib.") else "optimizers"
-    return f"[`{name}`](api/{page}.md#gradtx.{name})"
+    page = PAGES.get(name)
+    return f"[`{name}`](api/{page}.md#gradtx.{name})" if page else f"`{name}`"
 
 
 def number(x: float | None) -> str:
