@@ -19,6 +19,8 @@ DOCS = Path(__file__).parent
 REFERENCE = re.compile(r"^::: (gradtx\.[\w.]+)", re.MULTILINE)
 EXPORT = re.compile(r"^ *from [\w.]+ import (\w+) as \1$", re.MULTILINE)
 SESSION = re.compile(r"^```python(?=\n>>> )", re.MULTILINE)
+BOOSTS = {"api/torch_": 0.25, "api/": 0.5}
+"""How much what the search finds counts, of pages that do not say it themselves: 1 of a guide."""
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -122,6 +124,7 @@ def on_page_markdown(markdown: str, page: Any, **kwargs: Any) -> str:
     """A session is highlighted as one, and what is copied of it is what was typed; the search finds guides
     before entries of the reference."""
     del kwargs
-    if page.file.src_uri.startswith("api/"):
-        page.meta.setdefault("search", {"boost": 0.5})
-    return SESSION.sub("```pycon", markdown)
+    for folder, boost in BOOSTS.items():
+        if page.file.src_uri.startswith(folder):
+            page.meta.setdefault("search", {"boost": boost})
+    return SESSION.sub("```pycon", markdown).replace("\n<BLANKLINE>\n", "\n\n")

@@ -47,7 +47,7 @@ LEADS = {
     "weight decay": r"(choosing|cookbook/no_decay)\.html",
     "EMA": r"cookbook/\w+\.html",
     "checkpoint": r"cookbook/checkpoint\.html",
-    "mixed precision": r"mixed_precision\.html",
+    "mixed precision": r"(cookbook/loss_scaling|mixed_precision)\.html",
     "adamw": r"api/optimizers\.html",
     "clip_by_global_norm": r"api/transforms\.html",
 }
