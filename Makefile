@@ -83,7 +83,9 @@ counts: $(VENV)/with-bench
 parity: $(VENV)/with-bench
 	$(VENV)/bin/python benchmarks/optax_names.py --out docs/optax_names.md
 
-docs: $(VENV)/with-docs
+# The build runs the sessions of the pages; the pairs of "Coming from PyTorch", for which torch is there, run before it.
+docs: $(VENV)/with-docs $(VENV)/with-test
+	$(VENV)/bin/python -m pytest -q tests/torch_parity/test_from_pytorch.py
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --clean
 	@echo "open build/site/index.html"
 
