@@ -25,28 +25,8 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def documented() -> set[str]:
-    """The names that the API pages show; a function called as the file that it is in, by its own."""
-    return {
-        name.rpartition(".")[0] if name.rpartition(".")[0].endswith(name[name.rindex(".") :]) else name
-        for name in references()
-    }
-
-
-def references() -> set[str]:
-    """The names as the API pages write them."""
+    """The names that the API pages show."""
     return {name for page in DOCS.glob("api/*.md") for name in REFERENCE.findall(page.read_text())}
-
-
-def hidden_by_files() -> list[str]:
-    """Names on a page that are a function for users, and for the page the file that it is in."""
-    source, shown = Path(gradtx.__file__).parent.parent, references()
-    return sorted(
-        name
-        for name, value in public()
-        if name in shown
-        and not isinstance(value, ModuleType)
-        and (source / f"{name.replace('.', '/')}.py").exists()
-    )
 
 
 def namespaces(name: str = "gradtx", module: ModuleType = gradtx) -> Iterator[tuple[str, ModuleType]]:
@@ -114,8 +94,6 @@ def on_startup(command: str, dirty: bool) -> None:
         raise SystemExit(f"public, without a docstring: {', '.join(names)}")
     if names := missing():
         raise SystemExit(f"public, but on no page of docs/api: {', '.join(names)}")
-    if names := hidden_by_files():
-        raise SystemExit(f"on a page by the name of a file; write x.x: {', '.join(names)}")
     if report := failures():
         raise SystemExit(report)
 
