@@ -57,6 +57,8 @@ def need(arguments: dict[str, Any] | None = None, **fields: Any) -> Need:
     return Need(arguments or {}, fields)
 
 
+AT_ONCE = need({"stagger": False}, note="all bases at once every 10 steps; AdamW for what is no matrix")
+
 NEEDS = {
     "adafactor": need(note="rate relative to each tensor's size; small matrices are not factored"),
     "adahessian": need(
@@ -106,6 +108,7 @@ NEEDS = {
     ),
     "contrib.momo": need(note="told the loss; the rate is an upper bound"),
     "contrib.momo_adam": need(note="told the loss; the rate is an upper bound"),
+    **dict.fromkeys(("kl_shampoo", "kl_soap", "shampoo", "soap"), AT_ONCE),
     "kron": need(note="AdamW for what is no matrix"),
     "muon": need(note="AdamW for what is no matrix"),
     "contrib.prodigy": need(swept=False, note="no rate to choose"),
