@@ -1,0 +1,97 @@
+"""Learning-rate schedules: warm-up and cosine, warm restarts, and a stable middle with a decay at the end.
+
+    python examples/cookbook/warmup_cosine_restarts.py --out build/examples
+
+You should see the learning rates of a training, and find the picture schedules.png in the folder --out.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import matplotlib.style
+from absl import app, flags
+from digits_data import batches, cross_entropy, init_mlp, load, mlp
+from matplotlib.figure import Figure
+
+import gradtx
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("out", "build/examples", "folder for the picture")
+
+STEPS, WARMUP, PEAK = 100, 10, 3e-3
+
+# --8<-- [start:schedules]
+cosine = gradtx.warmup_cosine_decay_schedule(0.0, PEAK, warmup_steps=WARMUP, decay_steps=STEPS)
+
+# Warm restarts: three cycles, each twice as long as the one before, and of a peak of 0.7.
+lengths = [STEPS // 7, 2 * (STEPS // 7), STEPS - 3 * (STEPS // 7)]
+restarts = gradtx.sgdr_schedule(
+    [
+        {"init_value": 0.0, "peak_value": PEAK * 0.7**i, "warmup_steps": length // 10, "decay_steps": length}
+        for i, length in enumerate(lengths)
+    ]
+)
+
+# Warm-up, a stable middle, and a straight decay over the last fifth.
+stable = gradtx.join_schedules(
+    [
+        gradtx.linear_schedule(0.0, PEAK, WARMUP),
+        gradtx.constant_schedule(PEAK),
+        gradtx.linear_schedule(PEAK, 0.0, STEPS // 5),
+    ],
+    boundaries=[WARMUP, STEPS - STEPS // 5],
+)
+# --8<-- [end:schedules]
+
+
+# --8<-- [start:train]
+@jax.jit
+def train(tx, params, data):
+    """The params after a step for each batch, and the learning rates that were in force."""
+
+    def step(carry, batch):
+        params, state = carry
+        grads = jax.grad(lambda p: cross_entropy(mlp(p, batch.images), batch.labels))(params)
+        updates, state = tx.update(grads, state, params)
+        rate = gradtx.hyperparams(tx, state).last["learning_rate"]
+        return (gradtx.apply_updates(params, updates), state), rate
+
+    (params, _), rates = jax.lax.scan(step, (params, tx.init(params)), data)
+    return params, rates
+
+
+# --8<-- [end:train]
+
+
+def draw(log: dict[str, jax.Array], path: Path) -> None:
+    """The learning rates over steps, side by side."""
+    matplotlib.style.use(Path(__file__).parents[1] / "gradtx.mplstyle")
+    figure = Figure(figsize=(10, 3))
+    panels = figure.subplots(1, len(log), sharey=True)
+    for i, (axes, (name, rates)) in enumerate(zip(panels, log.items(), strict=True)):
+        axes.plot(1000 * rates, color=f"C{i}")
+        axes.set(title=name, xlabel="Step (updates)", ylim=(0, None))
+    panels[0].set_ylabel("Learning rate × 1000")
+    figure.savefig(path)
+
+
+def main(_: list[str]) -> None:
+    train_set, test = load()
+    data, log = batches(train_set, STEPS, size=128), {}
+    schedules = {"Warm-up, cosine": cosine, "Restarts": restarts, "Warm-up, stable, decay": stable}
+    for name, schedule in schedules.items():
+        tx = gradtx.adamw(schedule, weight_decay=0.1)
+        params, log[name] = train(tx, init_mlp(jax.random.key(0)), data)
+        loss = cross_entropy(mlp(params, test.images), test.labels)
+        print(f"{name:22}  learning rate {', '.join(f'{x:.1e}' for x in log[name][::20])}  loss {loss:.3f}")
+        assert jnp.allclose(log[name], jax.vmap(schedule)(jnp.arange(STEPS)), rtol=1e-5, atol=1e-9)
+        assert loss < 1.0
+    path = Path(FLAGS.out) / "schedules.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw(log, path)
+    print(f"picture: {path}")
+
+
+if __name__ == "__main__":
+    app.run(main)
