@@ -66,9 +66,9 @@ lint: $(VENV)/with-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/pyright
 
-examples: $(VENV)/with-test
+examples: $(VENV)/with-test $(VENV)/with-cookbook
 	@rm -rf build/examples
-	@for example in examples/*.py; do \
+	@for example in $$(find examples -name "*.py" -type f | sort); do \
 		out=$$(grep -qE "[\"'](--)?out[\"']" $$example && echo "--out build/examples/$$(basename $$example .py)"); \
 		echo "$$example $$out"; \
 		GRADTX_QUICK=1 MPLBACKEND=agg $(VENV)/bin/python $$example $$out || exit 1; \

@@ -23,6 +23,7 @@ def logits_of(model: eqx.nn.MLP, images: jax.Array) -> jax.Array:
     return jax.vmap(lambda image: model(image.ravel()))(images)
 
 
+# --8<-- [start:step]
 @eqx.filter_jit
 def train_step(model: eqx.nn.MLP, tx: gradtx.GradientTransformation, state, batch: Digits):
     """The next model and state, and the loss before them. The optimizer is an argument like any other."""
@@ -36,12 +37,17 @@ def train_step(model: eqx.nn.MLP, tx: gradtx.GradientTransformation, state, batc
     return eqx.apply_updates(model, updates), state, loss
 
 
+# --8<-- [end:step]
+
+
 def main(_: list[str]) -> None:
     train, test = load()
+    # --8<-- [start:optimizer]
     model = eqx.nn.MLP(in_size=64, out_size=10, width_size=64, depth=2, key=jax.random.key(0))
     schedule = gradtx.linear_schedule(3e-3, 0.0, FLAGS.steps)
     tx = gradtx.groups(gradtx.adamw(schedule, weight_decay=0.1), {r"layers/\d+/bias": {"weight_decay": 0.0}})
     state = tx.init(eqx.filter(model, eqx.is_inexact_array))
+    # --8<-- [end:optimizer]
     print(", ".join(gradtx.state_dict(tx, state)))
     for step in range(FLAGS.steps):
         model, state, loss = train_step(model, tx, state, batch_at(train, step, size=128))

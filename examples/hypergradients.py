@@ -30,6 +30,7 @@ def loss_of(params, data: Digits) -> jax.Array:
     return cross_entropy(mlp(params, data.images), data.labels)
 
 
+# --8<-- [start:validate]
 @jax.jit
 @jax.value_and_grad
 def validate(tx: gradtx.GradientTransformation, data: Digits, validation: Digits) -> jax.Array:
@@ -45,6 +46,10 @@ def validate(tx: gradtx.GradientTransformation, data: Digits, validation: Digits
     return loss_of(params, validation)
 
 
+# --8<-- [end:validate]
+
+
+# --8<-- [start:learn]
 def learn(tx: gradtx.GradientTransformation, names: tuple[str, ...], *data: Digits):
     """Descend on these numbers of an optimizer; gives one row of numbers and loss for each outer step.
 
@@ -60,6 +65,9 @@ def learn(tx: gradtx.GradientTransformation, names: tuple[str, ...], *data: Digi
         grads = {name: tx.arguments[name] * slopes.arguments[name] for name in names}
         updates, state = outer.update(grads, state, logs)
         logs = gradtx.apply_updates(logs, updates)
+
+
+# --8<-- [end:learn]
 
 
 def draw(rows: list[dict[str, float]], path: Path) -> None:

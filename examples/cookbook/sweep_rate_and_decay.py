@@ -60,7 +60,8 @@ def draw(losses: np.ndarray, path: Path) -> None:
     figure = Figure(figsize=(8, 4.5))
     axes = figure.subplots()
     best, chance = np.nanmin(losses), np.log(10)
-    axes.imshow(losses.T, "viridis_r", norm=LogNorm(best, chance), origin="lower", aspect="auto")
+    shown = np.nan_to_num(losses.T, nan=chance, posinf=chance)
+    axes.imshow(shown, "viridis_r", norm=LogNorm(best, chance), origin="lower", aspect="auto")
     for (i, j), loss in np.ndenumerate(losses):
         text = f"{loss:.2f}" if loss < 10 else "diverged"
         colour = "black" if loss < np.sqrt(best * chance) else "white"
