@@ -36,7 +36,10 @@ def train_step(params, state, batch):
 # --8<-- [start:within]
 adamw = gradtx.adamw(1e-2)
 in_parts = gradtx.microbatch(
-    jax.value_and_grad(loss_of), argnums=1, microbatch_size=SIZE // PARTS, accumulator=AccumulationType.MEAN
+    jax.value_and_grad(loss_of),
+    argnums=1,
+    microbatch_size=SIZE // PARTS,
+    accumulator=AccumulationType.MEAN,
 )
 
 
@@ -76,6 +79,8 @@ for name, optimizer, step in (
 for params in ways.values():
     assert all(
         jnp.allclose(a, b, atol=2e-4)
-        for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(ways["at once"]), strict=True)
+        for a, b in zip(
+            jax.tree.leaves(params), jax.tree.leaves(ways["at once"]), strict=True
+        )
     )
 assert loss_of(ways["four calls"], test) < 0.6

@@ -17,10 +17,14 @@ train, test = load()
 
 # --8<-- [start:step]
 rngs = nnx.Rngs(0)
-model = nnx.Sequential(nnx.Linear(64, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 10, rngs=rngs))
+model = nnx.Sequential(
+    nnx.Linear(64, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 10, rngs=rngs)
+)
 tx = gradtx.chain(
     gradtx.adamw(0.03),
-    gradtx.average_params(gradtx.ema_warmup(0.99)),  # last: it sees the steps that the weights take
+    gradtx.average_params(
+        gradtx.ema_warmup(0.99)
+    ),  # last: it sees the steps that the weights take
 )
 optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
@@ -37,7 +41,9 @@ def train_step(model, optimizer, batch):
 
 def averaged(model, optimizer):
     """A copy of the model with the averaged weights."""
-    params, state = nnx.as_pure((nnx.state(model, nnx.Param), optimizer.opt_state))  # arrays, no variables
+    params, state = nnx.as_pure(
+        (nnx.state(model, nnx.Param), optimizer.opt_state)
+    )  # arrays, no variables
     copy = nnx.clone(model)
     nnx.update(copy, gradtx.evaluation_params(state, params))
     return copy
@@ -59,7 +65,9 @@ for step in range(STEPS):
         for name, net in (("trained", model), ("averaged", averaged(model, optimizer))):
             loss, right = evaluate(net)
             losses[name].append(float(loss))
-            print(f"step {step + 1:3}  {name:8}  test loss {loss:.3f}  accuracy {right:.1%}")
+            print(
+                f"step {step + 1:3}  {name:8}  test loss {loss:.3f}  accuracy {right:.1%}"
+            )
 
 latest = {name: sum(x[-5:]) / 5 for name, x in losses.items()}
 assert latest["averaged"] < 0.9 * latest["trained"], latest

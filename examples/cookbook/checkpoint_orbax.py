@@ -26,7 +26,9 @@ train, test = load()
 
 def make(tx: gradtx.GradientTransformation) -> tuple[nnx.Module, nnx.Optimizer]:
     rngs = nnx.Rngs(0)
-    model = nnx.Sequential(nnx.Linear(64, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 10, rngs=rngs))
+    model = nnx.Sequential(
+        nnx.Linear(64, 64, rngs=rngs), nnx.relu, nnx.Linear(64, 10, rngs=rngs)
+    )
     return model, nnx.Optimizer(model, tx, wrt=nnx.Param)
 
 
@@ -45,7 +47,9 @@ def run(model, optimizer, first: int, last: int) -> None:
         train_step(model, optimizer, batch_at(train, step, 128))
 
 
-schedule = gradtx.warmup_cosine_decay_schedule(0.0, 3e-3, warmup_steps=5, decay_steps=STEPS)
+schedule = gradtx.warmup_cosine_decay_schedule(
+    0.0, 3e-3, warmup_steps=5, decay_steps=STEPS
+)
 tx = gradtx.adamw(schedule, weight_decay=0.1)
 
 
@@ -54,7 +58,9 @@ def save(folder: Path, step: int, model, optimizer) -> None:
     """Write the model, the optimizer's state by names, and the optimizer itself."""
     items = {
         "model": ocp.args.StandardSave(nnx.as_pure(nnx.state(model))),
-        "state": ocp.args.StandardSave(gradtx.state_dict(optimizer.tx, optimizer.opt_state)),
+        "state": ocp.args.StandardSave(
+            gradtx.state_dict(optimizer.tx, optimizer.opt_state)
+        ),
         "tx": ocp.args.JsonSave(gradtx.to_config(optimizer.tx)),
     }
     with ocp.CheckpointManager(folder) as manager:
@@ -92,12 +98,17 @@ with tempfile.TemporaryDirectory() as name:
     model, optimizer = make(tx)  # another process, later
     assert load_newest(folder, model, optimizer) == STOP
     run(model, optimizer, STOP, STEPS)
-    states = [jax.tree.leaves(nnx.as_pure(nnx.state(both))) for both in (straight, (model, optimizer))]
+    states = [
+        jax.tree.leaves(nnx.as_pure(nnx.state(both)))
+        for both in (straight, (model, optimizer))
+    ]
     assert all(np.array_equal(a, b) for a, b in zip(*states, strict=True))
-    print(f"stopped at {STOP} and resumed: the same {len(states[0])} arrays, to the bit")
+    print(
+        f"stopped at {STOP} and resumed: the same {len(states[0])} arrays, to the bit"
+    )
 
     # --8<-- [start:changed]
-    # Clipping was added, and no decay on biases: the names of the moments stay what they were.
+    # Clipping was added, and no decay on biases: the moments have the names they had.
     undecayed = gradtx.groups(tx, {r".*bias": {"weight_decay": 0.0}})
     changed = gradtx.chain(gradtx.clip_by_global_norm(1.0), undecayed)
     model, optimizer = make(changed)
@@ -109,7 +120,7 @@ with tempfile.TemporaryDirectory() as name:
     print(f"clipped from step {STOP} on: loss {train_step(model, optimizer, test):.4f}")
 
     # --8<-- [start:another]
-    # Lion has one moment, Adam two. With strict=False what fits is loaded, and a warning says what did not.
+    # With strict=False what fits is loaded, and a warning says what did not.
     model, optimizer = make(gradtx.lion(3e-4))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

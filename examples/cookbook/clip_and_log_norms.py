@@ -22,11 +22,15 @@ forward = jax.vmap(network.apply, in_axes=(None, 0))
 # --8<-- [start:step]
 def norms(updates):
     """The norm of each layer."""
-    return {name: gradtx.global_norm(layer) for name, layer in updates["params"].items()}
+    return {
+        name: gradtx.global_norm(layer) for name, layer in updates["params"].items()
+    }
 
 
 tx = gradtx.chain(
-    gradtx.monitor({"grad_norm": gradtx.global_norm, "layer_norms": norms}),  # before clipping
+    gradtx.monitor(
+        {"grad_norm": gradtx.global_norm, "layer_norms": norms}
+    ),  # before clipping
     gradtx.clip_by_global_norm(1.0),
     gradtx.snapshot("clipped_norm", gradtx.global_norm),  # and after it
     gradtx.adamw(1e-3),
@@ -41,7 +45,9 @@ def train_step(state: TrainState, batch):
     loss, grads = jax.value_and_grad(loss_of)(state.params)
     state = state.apply_gradients(grads=grads)
     names = ("grad_norm", "clipped_norm", "layer_norms")
-    return state, {"loss": loss} | {name: gradtx.tree.get(state.opt_state, name) for name in names}
+    return state, {"loss": loss} | {
+        name: gradtx.tree.get(state.opt_state, name) for name in names
+    }
 
 
 # --8<-- [end:step]
@@ -51,11 +57,17 @@ state = TrainState.create(apply_fn=forward, params=params, tx=tx)
 log = []
 for step in range(STEPS):
     batch = batch_at(train, step, 128)
-    state, row = train_step(state, Digits(4 * batch.images, batch.labels))  # too bright: steep at first
+    state, row = train_step(
+        state, Digits(4 * batch.images, batch.labels)
+    )  # too bright: steep at first
     log.append(row)
     if step % 10 == 0:
-        layers = ", ".join(f"{name} {norm:.2f}" for name, norm in row["layer_norms"].items())
-        print(f"step {step + 1:3}  loss {row['loss']:.3f}  norm {row['grad_norm']:.2f} ({layers})")
+        layers = ", ".join(
+            f"{name} {norm:.2f}" for name, norm in row["layer_norms"].items()
+        )
+        print(
+            f"step {step + 1:3}  loss {row['loss']:.3f}  norm {row['grad_norm']:.2f} ({layers})"
+        )
 
 assert max(row["grad_norm"] for row in log) > 1
 assert all(row["clipped_norm"] < 1 + 1e-5 for row in log)

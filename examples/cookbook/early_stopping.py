@@ -31,7 +31,7 @@ tx = gradtx.chain(
 
 @jax.jit
 def train_epoch(params, state, data, validation_loss):
-    """One epoch; the validation loss before it is told to every update, so its mean over the epoch is it."""
+    """One epoch, in which every update is told the validation loss before it."""
 
     def step(carry, batch):
         params, state = carry
@@ -51,9 +51,14 @@ state, validation_loss = tx.init(params), loss_of(params, validation)
 best, best_loss, best_epoch, scales = params, validation_loss, 0, []
 for epoch in range(1, EPOCHS + 1):
     data = batches(few, EPOCH, size=128, seed=epoch)
-    params, state, loss, validation_loss = train_epoch(params, state, data, validation_loss)
+    params, state, loss, validation_loss = train_epoch(
+        params, state, data, validation_loss
+    )
     scales.append(float(gradtx.tree.get(state, "scale")))
-    print(f"epoch {epoch:2}  loss {loss:.4f}  validation {validation_loss:.4f}  rate × {scales[-1]:.2g}")
+    print(
+        f"epoch {epoch:2}  loss {loss:.4f}  validation {validation_loss:.4f}  "
+        f"rate × {scales[-1]:.2g}"
+    )
     if validation_loss < best_loss:
         best, best_loss, best_epoch = params, validation_loss, epoch
     elif epoch - best_epoch >= patience:

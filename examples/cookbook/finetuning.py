@@ -32,7 +32,10 @@ class Network(nnx.Module):
         return self.head(nnx.relu(self.layer2(nnx.relu(self.layer1(x)))))
 
 
-def fit(model: Network, tx: gradtx.GradientTransformation, wrt, data: Digits) -> nnx.Optimizer:
+# --8<-- [start:fit]
+def fit(
+    model: Network, tx: gradtx.GradientTransformation, wrt, data: Digits
+) -> nnx.Optimizer:
     """Train the variables of this kind."""
     optimizer = nnx.Optimizer(model, tx, wrt=wrt)
 
@@ -49,24 +52,21 @@ def fit(model: Network, tx: gradtx.GradientTransformation, wrt, data: Digits) ->
     return optimizer
 
 
+# --8<-- [end:fit]
+
+
 def report(name: str, model: Network, optimizer: nnx.Optimizer) -> float:
     """Print and return the test accuracy."""
-    state_bytes = sum(x.nbytes for x in jax.tree.leaves(nnx.to_pure_dict(nnx.state(optimizer))))
+    state_bytes = sum(
+        x.nbytes for x in jax.tree.leaves(nnx.to_pure_dict(nnx.state(optimizer)))
+    )
     right = float(accuracy(model(test.images), test.labels))
     print(f"{name:14}  state {state_bytes:6} bytes  test accuracy {right:.1%}")
     return right
 
 
-def pretrained() -> Network:
-    """A network that reads the digits 0 to 4."""
-    model = Network(nnx.Rngs(0))
-    report("pretrained", model, fit(model, gradtx.adamw(3e-3), nnx.Param, first_half))
-    return model
-
-
-def frozen_layers() -> None:
+def frozen_layers(model: Network) -> None:
     """Freeze the first layer; the second learns at a tenth of the head's rate."""
-    model = pretrained()
     before = jnp.copy(model.layer1.kernel[...])
     # --8<-- [start:frozen]
     tx = gradtx.groups(
@@ -77,7 +77,10 @@ def frozen_layers() -> None:
     optimizer = fit(model, tx, nnx.Param, train)
     assert report("frozen layers", model, optimizer) > 0.8
     assert jnp.array_equal(before, model.layer1.kernel[...])
-    assert gradtx.tree.get(optimizer.opt_state, "mu")["layer1"]["kernel"] == gradtx.MaskedNode()
+    assert (
+        gradtx.tree.get(optimizer.opt_state, "mu")["layer1"]["kernel"]
+        == gradtx.MaskedNode()
+    )
 
 
 # --8<-- [start:lora]
@@ -86,7 +89,9 @@ class Int8Linear(nnx.Module):
 
     def __init__(self, linear: nnx.Linear):
         scale = jnp.max(jnp.abs(linear.kernel[...]), axis=0) / 127
-        self.codes = nnx.Variable(jnp.round(linear.kernel[...] / scale).astype(jnp.int8))
+        self.codes = nnx.Variable(
+            jnp.round(linear.kernel[...] / scale).astype(jnp.int8)
+        )
         self.scale, self.bias = nnx.Variable(scale), nnx.Variable(linear.bias[...])
 
     def __call__(self, x):
@@ -95,21 +100,35 @@ class Int8Linear(nnx.Module):
 
 def with_lora(linear: nnx.Linear, rank: int, rngs: nnx.Rngs) -> nnx.LoRA:
     """The layer in int8, and beside it a product of two thin matrices, which learns."""
-    return nnx.LoRA(linear.in_features, rank, linear.out_features, base_module=Int8Linear(linear), rngs=rngs)
+    return nnx.LoRA(
+        linear.in_features,
+        rank,
+        linear.out_features,
+        base_module=Int8Linear(linear),
+        rngs=rngs,
+    )
 
 
-def lora() -> None:
+def lora(model: Network) -> None:
     """Train the thin matrices alone."""
-    model, rngs = pretrained(), nnx.Rngs(1)
+    rngs = nnx.Rngs(1)
     for name in ("layer1", "layer2", "head"):
         setattr(model, name, with_lora(getattr(model, name), rank=8, rngs=rngs))
-    codes = np.array(model.layer1.base_module.codes[...])
-    optimizer = fit(model, gradtx.adamw(1e-2), nnx.LoRAParam, train)
     # --8<-- [end:lora]
+    codes = np.array(model.layer1.base_module.codes[...])
+    # --8<-- [start:train]
+    optimizer = fit(model, gradtx.adamw(1e-2), nnx.LoRAParam, train)
+    # --8<-- [end:train]
     assert report("LoRA on int8", model, optimizer) > 0.8
-    assert codes.dtype == np.int8 and np.array_equal(codes, model.layer1.base_module.codes[...])
-    assert gradtx.tree.size(gradtx.tree.get(optimizer.opt_state, "mu")) == 8 * (128 + 128 + 74)
+    assert codes.dtype == np.int8 and np.array_equal(
+        codes, model.layer1.base_module.codes[...]
+    )
+    assert gradtx.tree.size(gradtx.tree.get(optimizer.opt_state, "mu")) == 8 * (
+        128 + 128 + 74
+    )
 
 
-frozen_layers()
-lora()
+base = Network(nnx.Rngs(0))
+report("pretrained", base, fit(base, gradtx.adamw(3e-3), nnx.Param, first_half))
+frozen_layers(nnx.clone(base))
+lora(nnx.clone(base))

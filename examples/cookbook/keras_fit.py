@@ -18,7 +18,7 @@ import gradtx  # noqa: E402
 
 # --8<-- [start:optimizer]
 class Optimizer(keras.optimizers.Optimizer):
-    """A gradtx optimizer for Keras: its state is kept in Keras's variables, so `fit` and `save` see it."""
+    """A gradtx optimizer whose state is kept in Keras's variables."""
 
     def __init__(self, tx: gradtx.GradientTransformation, **kwargs):
         super().__init__(learning_rate=1.0, **kwargs)  # tx has its own
@@ -30,7 +30,12 @@ class Optimizer(keras.optimizers.Optimizer):
         state = self.tx.init(self._by_name(variables))
         leaves, self.structure = jax.tree.flatten(state)
         self.slots = [
-            self.add_variable(x.shape, dtype=x.dtype, initializer=lambda *_, x=x, **__: x, name=f"slot_{i}")
+            self.add_variable(
+                x.shape,
+                dtype=x.dtype,
+                initializer=lambda *_, x=x, **__: x,
+                name=f"slot_{i}",
+            )
             for i, x in enumerate(leaves)
         ]
 
@@ -41,7 +46,9 @@ class Optimizer(keras.optimizers.Optimizer):
         variables = trainable_variables or self._trainable_variables
         params = self._by_name(variables)
         state = jax.tree.unflatten(self.structure, [slot.value for slot in self.slots])
-        updates, state = self.tx.update(dict(zip(self.names, grads, strict=True)), state, params)
+        updates, state = self.tx.update(
+            dict(zip(self.names, grads, strict=True)), state, params
+        )
         new = gradtx.apply_updates(params, updates)
         for variable, name in zip(variables, self.names, strict=True):
             variable.assign(new[name])
@@ -57,7 +64,12 @@ steps = (1 if QUICK else 3) * 5 * len(train.labels) // 64
 # --8<-- [start:fit]
 keras.utils.set_random_seed(0)
 model = keras.Sequential(
-    [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(64, "relu"), keras.layers.Dense(10)]
+    [
+        keras.Input((8, 8, 1)),
+        keras.layers.Flatten(),
+        keras.layers.Dense(64, "relu"),
+        keras.layers.Dense(10),
+    ]
 )
 tx = gradtx.groups(
     gradtx.adamw(gradtx.cosine_decay_schedule(1e-2, steps), weight_decay=0.1),
@@ -67,11 +79,17 @@ loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 model.compile(optimizer=Optimizer(tx), loss=loss, metrics=["accuracy"])
 # --8<-- [end:fit]
 
-history = model.fit(train.images, train.labels, batch_size=64, epochs=5 if QUICK else 15, verbose=0).history
+history = model.fit(
+    train.images, train.labels, batch_size=64, epochs=5 if QUICK else 15, verbose=0
+).history
 print("loss by epoch: " + ", ".join(f"{x:.3f}" for x in history["loss"]))
 _, right = model.evaluate(test.images, test.labels, verbose=0)
 print(f"test accuracy {right:.1%}")
-state = jax.tree.unflatten(model.optimizer.structure, [slot.value for slot in model.optimizer.slots])
+state = jax.tree.unflatten(
+    model.optimizer.structure, [slot.value for slot in model.optimizer.slots]
+)
 print(f"learning rate {gradtx.hyperparams(tx, state).last['learning_rate']:.1e}")
 assert right > 0.9
-assert int(gradtx.tree.get_all_with_path(state, "count")[0][1]) == int(model.optimizer.iterations.value)
+assert int(gradtx.tree.get_all_with_path(state, "count")[0][1]) == int(
+    model.optimizer.iterations.value
+)

@@ -36,7 +36,9 @@ tx = gradtx.groups(
     gradtx.adamw(gradtx.cosine_decay_schedule(1e-2, 100)),
     {
         r"embed/.*": {"learning_rate": gradtx.relative(DECAY ** (LAYERS + 1))},
-        r"blocks/(\d+)/.*": {"learning_rate": gradtx.relative(lambda depth: DECAY ** (LAYERS - depth))},
+        r"blocks/(\d+)/.*": {
+            "learning_rate": gradtx.relative(lambda depth: DECAY ** (LAYERS - depth))
+        },
     },
 )
 # --8<-- [end:optimizer]

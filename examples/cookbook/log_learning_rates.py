@@ -14,7 +14,9 @@ STEPS = 20
 train, _ = load()
 
 # --8<-- [start:optimizers]
-schedule = gradtx.warmup_cosine_decay_schedule(0.0, 1e-2, warmup_steps=5, decay_steps=STEPS)
+schedule = gradtx.warmup_cosine_decay_schedule(
+    0.0, 1e-2, warmup_steps=5, decay_steps=STEPS
+)
 
 grouped = gradtx.groups(gradtx.adamw(schedule), {r"layer1/.*": {"learning_rate": 1e-3}})
 partitioned = gradtx.partition(
@@ -33,7 +35,9 @@ def train_step(tx, params, state, batch):
     loss, grads = jax.value_and_grad(loss_of)(params)
     updates, state = tx.update(grads, state, params)
     numbers = gradtx.hyperparams(tx, state).last  # those of this update
-    rates = {name: number for name, number in numbers.items() if "learning_rate" in name}
+    rates = {
+        name: number for name, number in numbers.items() if "learning_rate" in name
+    }
     return gradtx.apply_updates(params, updates), state, {"loss": loss, **rates}
 
 
@@ -46,10 +50,15 @@ for tx in (grouped, partitioned):
         params, state, row = train_step(tx, params, state, batch_at(train, step, 128))
         log.append(row)
         if step % 5 == 0:
-            print(f"step {step + 1:2}  " + "  ".join(f"{name} {x:.4g}" for name, x in row.items()))
+            print(
+                f"step {step + 1:2}  "
+                + "  ".join(f"{name} {x:.4g}" for name, x in row.items())
+            )
     print()
     rates = [name for name in log[0] if name != "loss"]
     assert len(rates) == 2, rates
     of_schedule, fixed = sorted(rates, key=lambda name: float(log[0][name]))
-    assert all(abs(row[of_schedule] - schedule(step)) < 1e-7 for step, row in enumerate(log))
+    assert all(
+        abs(row[of_schedule] - schedule(step)) < 1e-7 for step, row in enumerate(log)
+    )
     assert all(abs(row[fixed] - 1e-3) < 1e-9 for row in log)

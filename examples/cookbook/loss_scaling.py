@@ -18,7 +18,9 @@ train, test = load()
 
 class Network(nnx.Module):
     def __init__(self, dtype, rngs: nnx.Rngs):
-        self.hidden = nnx.Linear(64, 64, dtype=dtype, rngs=rngs)  # computes in dtype; params in float32
+        self.hidden = nnx.Linear(
+            64, 64, dtype=dtype, rngs=rngs
+        )  # computes in dtype; params in float32
         self.out = nnx.Linear(64, 10, dtype=dtype, rngs=rngs)
 
     def __call__(self, images):
@@ -28,7 +30,9 @@ class Network(nnx.Module):
 # --8<-- [start:step]
 model = Network(jnp.float16, nnx.Rngs(0))
 tx = gradtx.dynamic_loss_scale(
-    gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(3e-3)), init_scale=2.0**20, growth_interval=20
+    gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(3e-3)),
+    init_scale=2.0**20,
+    growth_interval=20,
 )
 optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
@@ -42,7 +46,9 @@ def train_step(model, optimizer, batch):
     (_, loss), grads = nnx.value_and_grad(loss_of, has_aux=True)(model)
     optimizer.update(model, grads)
     state = optimizer.opt_state
-    return {name: gradtx.tree.get(state, name) for name in ("loss_scale", "total_notfinite")} | {"loss": loss}
+    return {
+        name: gradtx.tree.get(state, name) for name in ("loss_scale", "total_notfinite")
+    } | {"loss": loss}
 
 
 # --8<-- [end:step]
@@ -52,7 +58,9 @@ for step in range(STEPS):
     batch = batch_at(train, step, 128)
     if step == 30:
         batch = Digits(batch.images * 1e5, batch.labels)  # overflows in float16
-    log.append({name: float(x) for name, x in train_step(model, optimizer, batch).items()})
+    log.append(
+        {name: float(x) for name, x in train_step(model, optimizer, batch).items()}
+    )
     if step % 10 == 0:
         row = log[-1]
         print(

@@ -13,15 +13,22 @@ import gradtx
 
 rngs = nnx.Rngs(0)
 model = nnx.Sequential(
-    nnx.Linear(64, 64, rngs=rngs), nnx.LayerNorm(64, rngs=rngs), nnx.relu, nnx.Linear(64, 10, rngs=rngs)
+    nnx.Linear(64, 64, rngs=rngs),
+    nnx.LayerNorm(64, rngs=rngs),
+    nnx.relu,
+    nnx.Linear(64, 10, rngs=rngs),
 )
 
 # --8<-- [start:ways]
 adamw = gradtx.adamw(1e-3, weight_decay=0.1)
 
 by_name = gradtx.groups(adamw, {r".*(bias|scale)": {"weight_decay": 0.0}})
-by_shape = gradtx.groups(adamw, {lambda path, leaf: leaf.ndim < 2: {"weight_decay": 0.0}})
-by_mask = gradtx.adamw(1e-3, weight_decay=0.1, mask={r".*(bias|scale)": False, ".*": True})
+by_shape = gradtx.groups(
+    adamw, {lambda path, leaf: leaf.ndim < 2: {"weight_decay": 0.0}}
+)
+by_mask = gradtx.adamw(
+    1e-3, weight_decay=0.1, mask={r".*(bias|scale)": False, ".*": True}
+)
 
 optimizer = nnx.Optimizer(model, by_name, wrt=nnx.Param)
 # --8<-- [end:ways]
@@ -32,7 +39,10 @@ zeros = jax.tree.map(jnp.zeros_like, params)
 moved = {}
 for tx in (by_name, by_shape, by_mask):
     updates, _ = tx.update(zeros, tx.init(params), params)
-    paths = [(jax.tree_util.keystr(path), x) for path, x in jax.tree.leaves_with_path(updates)]
+    paths = [
+        (jax.tree_util.keystr(path), x)
+        for path, x in jax.tree.leaves_with_path(updates)
+    ]
     moved[tx] = {path for path, x in paths if jnp.any(x != 0)}
     print(f"decayed: {sorted(moved[tx])}")
 

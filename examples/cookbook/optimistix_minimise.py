@@ -25,7 +25,9 @@ print(solution.value, int(solution.stats["num_steps"]))
 assert jnp.allclose(solution.value, 1.0, atol=1e-2)
 
 # --8<-- [start:lbfgs]
-solver = optx.OptaxMinimiser(gradtx.lbfgs(), rtol=1e-6, atol=1e-6)  # its line search is told the function
+solver = optx.OptaxMinimiser(
+    gradtx.lbfgs(), rtol=1e-6, atol=1e-6
+)  # its line search is told the function
 solution = optx.minimise(rosenbrock, solver, jnp.zeros(4), max_steps=500)
 print(solution.value, int(solution.stats["num_steps"]))
 # --8<-- [end:lbfgs]
@@ -37,7 +39,9 @@ assert int(solution.stats["num_steps"]) < 100
 # --8<-- [start:sweep]
 def solve(rate):
     solver = optx.OptaxMinimiser(gradtx.adam(rate), rtol=1e-7, atol=1e-7)
-    return optx.minimise(rosenbrock, solver, jnp.zeros(4), max_steps=1000, throw=False).value
+    return optx.minimise(
+        rosenbrock, solver, jnp.zeros(4), max_steps=1000, throw=False
+    ).value
 
 
 values = jax.jit(jax.vmap(solve))(jnp.array([1e-4, 1e-2]))

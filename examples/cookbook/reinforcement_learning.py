@@ -23,11 +23,15 @@ def move(state: jax.Array, action: jax.Array) -> jax.Array:
     sin, cos = jnp.sin(angle), jnp.cos(angle)
     force = (push + 0.05 * spin**2 * sin) / 1.1
     turn = (9.8 * sin - cos * force) / (0.5 * (4 / 3 - 0.1 * cos**2 / 1.1))
-    return state + 0.02 * jnp.stack([speed, force - 0.05 * turn * cos / 1.1, spin, turn])
+    return state + 0.02 * jnp.stack(
+        [speed, force - 0.05 * turn * cos / 1.1, spin, turn]
+    )
 
 
 def policy(params, state: jax.Array) -> jax.Array:
-    return jnp.tanh(state @ params["hidden"]) @ params["out"]  # the logits of left and right
+    return (
+        jnp.tanh(state @ params["hidden"]) @ params["out"]
+    )  # the logits of left and right
 
 
 def play(params, key: jax.Array):
@@ -48,7 +52,9 @@ def loss_of(params, states, actions, stands) -> jax.Array:
     """Minus the log-probability of what was done, weighted by the reward still to come."""
     to_come = jnp.cumsum(stands[:, ::-1], axis=1)[:, ::-1].astype(jnp.float32)
     advantage = (to_come - to_come.mean(axis=0)) / (to_come.std() + 1e-6)
-    logs = jnp.take_along_axis(jax.nn.log_softmax(policy(params, states)), actions[..., None], -1)[..., 0]
+    logs = jnp.take_along_axis(
+        jax.nn.log_softmax(policy(params, states)), actions[..., None], -1
+    )[..., 0]
     return -jnp.sum(jnp.where(stands, logs * advantage, 0)) / jnp.sum(stands)
 
 
@@ -58,25 +64,38 @@ def train(tx: gradtx.GradientTransformation, key: jax.Array) -> jax.Array:
 
     def step(carry, key):
         params, state = carry
-        states, actions, stands = jax.vmap(play, (None, 0))(params, jax.random.split(key, ENVIRONMENTS))
+        states, actions, stands = jax.vmap(play, (None, 0))(
+            params, jax.random.split(key, ENVIRONMENTS)
+        )
         grads = jax.grad(loss_of)(params, states, actions, stands)
         updates, state = tx.update(grads, state, params)
-        return (gradtx.apply_updates(params, updates), state), jnp.mean(jnp.sum(stands, axis=1))
+        return (gradtx.apply_updates(params, updates), state), jnp.mean(
+            jnp.sum(stands, axis=1)
+        )
 
     first, second, rest = jax.random.split(key, 3)
     params = {
         "hidden": jax.random.normal(first, (4, 32)) * 0.5,
         "out": jax.random.normal(second, (32, 2)) * 0.01,
     }
-    return jax.lax.scan(step, (params, tx.init(params)), jax.random.split(rest, UPDATES))[1]
+    return jax.lax.scan(
+        step, (params, tx.init(params)), jax.random.split(rest, UPDATES)
+    )[1]
 
 
-tx = gradtx.chain(gradtx.clip_by_global_norm(0.5), gradtx.adam(gradtx.linear_schedule(2e-2, 0.0, UPDATES)))
+tx = gradtx.chain(
+    gradtx.clip_by_global_norm(0.5),
+    gradtx.adam(gradtx.linear_schedule(2e-2, 0.0, UPDATES)),
+)
 keys = jax.random.split(jax.random.key(0), SEEDS)
 lengths = jax.jit(jax.vmap(train, in_axes=(None, 0)))(tx, keys)  # [seed, update]
 # --8<-- [end:train]
 
 for update in range(0, UPDATES, UPDATES // 6):
-    print(f"update {update:3}  length of episodes {lengths[:, update].mean():5.1f} of {LENGTH}")
-print(f"at the end, by seed: {', '.join(f'{x:.0f}' for x in lengths[:, -5:].mean(axis=1))}")
+    print(
+        f"update {update:3}  length of episodes {lengths[:, update].mean():5.1f} of {LENGTH}"
+    )
+print(
+    f"at the end, by seed: {', '.join(f'{x:.0f}' for x in lengths[:, -5:].mean(axis=1))}"
+)
 assert lengths[:, -5:].mean() > 2.5 * lengths[:, :5].mean()

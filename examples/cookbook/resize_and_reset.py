@@ -42,10 +42,12 @@ for _ in range(10):
 
 # --8<-- [start:resized]
 def resized(tx, state, params, new_params):
-    """The state for params of other shapes: what is in both stays, what is new begins as at `init`."""
+    """The state for params of other shapes: what is in both stays as it was."""
     old, new = (gradtx.state_dict(tx, x) for x in (state, tx.init(new_params)))
     for name, x in old.items():
-        both = tuple(slice(min(sizes)) for sizes in zip(x.shape, new[name].shape, strict=True))
+        both = tuple(
+            slice(min(sizes)) for sizes in zip(x.shape, new[name].shape, strict=True)
+        )
         new[name] = new[name].at[both].set(x[both])
     return gradtx.load_state_dict(tx, tx.init(new_params), new)
 
@@ -59,10 +61,15 @@ grown = {
 }
 grown_state = resized(tx, state, params, grown)
 # --8<-- [end:grow]
-mu, grown_mu = (gradtx.tree.get(x, "mu")["embedding"]["table"] for x in (state, grown_state))
+mu, grown_mu = (
+    gradtx.tree.get(x, "mu")["embedding"]["table"] for x in (state, grown_state)
+)
 print(f"moments of the table: {mu.shape} → {grown_mu.shape}")
 assert jnp.array_equal(grown_mu[:WORDS], mu) and not grown_mu[WORDS:].any() and mu.any()
-assert gradtx.tree.get(grown_state, "mu")["out"]["kernel"].shape == (WIDTH, WORDS + added)
+assert gradtx.tree.get(grown_state, "mu")["out"]["kernel"].shape == (
+    WIDTH,
+    WORDS + added,
+)
 _, _, grown_loss = train_step(tx, grown, grown_state, text)
 
 
@@ -70,7 +77,11 @@ _, _, grown_loss = train_step(tx, grown, grown_state, text)
 def reset(tx, state, params, pattern):
     """The state with what belongs to the params of these paths as at `init`."""
     flat, fresh = gradtx.state_dict(tx, state), gradtx.state_dict(tx, tx.init(params))
-    flat |= {name: x for name, x in fresh.items() if re.fullmatch(f"[^/]+/[^/]+/(?:{pattern})", name)}
+    flat |= {
+        name: x
+        for name, x in fresh.items()
+        if re.fullmatch(f"[^/]+/[^/]+/(?:{pattern})", name)
+    }
     return gradtx.load_state_dict(tx, state, flat)
 
 
@@ -80,7 +91,7 @@ nu = gradtx.tree.get(state, "nu")
 assert not nu["embedding"]["table"].any() and nu["out"]["kernel"].any()
 
 # --8<-- [start:prune]
-# Unstructured pruning: half of the numbers of a matrix stay 0, whatever the gradients say.
+# Half of the numbers of a matrix stay 0, whatever the gradients say.
 kernel = params["out"]["kernel"]
 kept = {
     "embedding": {"table": True},

@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 import gradtx
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("steps", 40 if QUICK else 300, "updates of each training", lower_bound=1)
+flags.DEFINE_integer(
+    "steps", 40 if QUICK else 300, "updates of each training", lower_bound=1
+)
 flags.DEFINE_string("out", "build/examples", "folder for the picture")
 
 
@@ -50,7 +52,9 @@ def of_pair(rate, decay, data: Digits, test: Digits) -> jax.Array:
 
 
 over_decays = jax.vmap(of_pair, in_axes=(None, 0, None, None))
-sweep = jax.jit(jax.vmap(over_decays, in_axes=(0, None, None, None)))  # losses[rate, decay]
+sweep = jax.jit(
+    jax.vmap(over_decays, in_axes=(0, None, None, None))
+)  # losses[rate, decay]
 # --8<-- [end:sweep]
 
 
@@ -61,7 +65,9 @@ def draw(losses: np.ndarray, path: Path) -> None:
     axes = figure.subplots()
     best, chance = np.nanmin(losses), np.log(10)
     shown = np.nan_to_num(losses.T, nan=chance, posinf=chance)
-    axes.imshow(shown, "viridis_r", norm=LogNorm(best, chance), origin="lower", aspect="auto")
+    axes.imshow(
+        shown, "viridis_r", norm=LogNorm(best, chance), origin="lower", aspect="auto"
+    )
     for (i, j), loss in np.ndenumerate(losses):
         text = f"{loss:.2f}" if loss < 10 else "diverged"
         colour = "black" if loss < np.sqrt(best * chance) else "white"
@@ -69,7 +75,9 @@ def draw(losses: np.ndarray, path: Path) -> None:
         axes.text(i, j, text, ha="center", va="center", color=colour, weight=weight)
     axes.set_xticks(range(len(rates)), [f"{x:.1e}" for x in rates])
     axes.set_yticks(range(len(decays)), [f"{x:g}" for x in decays])
-    axes.set(title="Test loss (nats), 35 trainings in one program", xlabel="Learning rate")
+    axes.set(
+        title="Test loss (nats), 35 trainings in one program", xlabel="Learning rate"
+    )
     axes.set_ylabel("Weight decay")
     axes.grid(visible=False)
     figure.savefig(path)
@@ -77,14 +85,23 @@ def draw(losses: np.ndarray, path: Path) -> None:
 
 def main(_: list[str]) -> None:
     train_set, test = load()
-    losses = np.array(sweep(rates, decays, batches(train_set, FLAGS.steps, size=128), test))
+    losses = np.array(
+        sweep(rates, decays, batches(train_set, FLAGS.steps, size=128), test)
+    )
     i, j = np.unravel_index(np.nanargmin(losses), losses.shape)
-    print(f"best: learning rate {rates[i]:.1e}, weight decay {decays[j]:g}, test loss {losses[i, j]:.3f}")
+    print(
+        f"best: learning rate {rates[i]:.1e}, weight decay {decays[j]:g}, test loss {losses[i, j]:.3f}"
+    )
     path = Path(FLAGS.out) / "sweep_rate_and_decay.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     draw(losses, path)
     print(f"picture: {path}")
-    alone = of_pair(float(rates[2]), float(decays[1]), batches(train_set, FLAGS.steps, size=128), test)
+    alone = of_pair(
+        float(rates[2]),
+        float(decays[1]),
+        batches(train_set, FLAGS.steps, size=128),
+        test,
+    )
     assert jnp.allclose(alone, losses[2, 1], rtol=1e-2), (alone, losses[2, 1])
     assert losses[i, j] < 0.5 < losses[0, j]
 

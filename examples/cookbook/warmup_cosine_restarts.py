@@ -22,13 +22,20 @@ flags.DEFINE_string("out", "build/examples", "folder for the picture")
 STEPS, WARMUP, PEAK = 100, 10, 3e-3
 
 # --8<-- [start:schedules]
-cosine = gradtx.warmup_cosine_decay_schedule(0.0, PEAK, warmup_steps=WARMUP, decay_steps=STEPS)
+cosine = gradtx.warmup_cosine_decay_schedule(
+    0.0, PEAK, warmup_steps=WARMUP, decay_steps=STEPS
+)
 
-# Warm restarts: three cycles, each twice as long as the one before, and of a peak of 0.7.
+# Warm restarts: three cycles, each twice as long as the last, its peak 0.7 of it.
 lengths = [STEPS // 7, 2 * (STEPS // 7), STEPS - 3 * (STEPS // 7)]
 restarts = gradtx.sgdr_schedule(
     [
-        {"init_value": 0.0, "peak_value": PEAK * 0.7**i, "warmup_steps": length // 10, "decay_steps": length}
+        {
+            "init_value": 0.0,
+            "peak_value": PEAK * 0.7**i,
+            "warmup_steps": length // 10,
+            "decay_steps": length,
+        }
         for i, length in enumerate(lengths)
     ]
 )
@@ -52,7 +59,9 @@ def train(tx, params, data):
 
     def step(carry, batch):
         params, state = carry
-        grads = jax.grad(lambda p: cross_entropy(mlp(p, batch.images), batch.labels))(params)
+        grads = jax.grad(lambda p: cross_entropy(mlp(p, batch.images), batch.labels))(
+            params
+        )
         updates, state = tx.update(grads, state, params)
         rate = gradtx.hyperparams(tx, state).last["learning_rate"]
         return (gradtx.apply_updates(params, updates), state), rate
@@ -79,13 +88,21 @@ def draw(log: dict[str, jax.Array], path: Path) -> None:
 def main(_: list[str]) -> None:
     train_set, test = load()
     data, log = batches(train_set, STEPS, size=128), {}
-    schedules = {"Warm-up, cosine": cosine, "Restarts": restarts, "Warm-up, stable, decay": stable}
+    schedules = {
+        "Warm-up, cosine": cosine,
+        "Restarts": restarts,
+        "Warm-up, stable, decay": stable,
+    }
     for name, schedule in schedules.items():
         tx = gradtx.adamw(schedule, weight_decay=0.1)
         params, log[name] = train(tx, init_mlp(jax.random.key(0)), data)
         loss = cross_entropy(mlp(params, test.images), test.labels)
-        print(f"{name:22}  learning rate {', '.join(f'{x:.1e}' for x in log[name][::20])}  loss {loss:.3f}")
-        assert jnp.allclose(log[name], jax.vmap(schedule)(jnp.arange(STEPS)), rtol=1e-5, atol=1e-9)
+        print(
+            f"{name:22}  learning rate {', '.join(f'{x:.1e}' for x in log[name][::20])}  loss {loss:.3f}"
+        )
+        assert jnp.allclose(
+            log[name], jax.vmap(schedule)(jnp.arange(STEPS)), rtol=1e-5, atol=1e-9
+        )
         assert loss < 1.0
     path = Path(FLAGS.out) / "schedules.png"
     path.parent.mkdir(parents=True, exist_ok=True)
