@@ -5,8 +5,6 @@
 You should see that what was there keeps its moments, and what is new begins at 0.
 """
 
-import re
-
 import jax
 import jax.numpy as jnp
 
@@ -39,73 +37,69 @@ state = tx.init(params)
 for _ in range(10):
     params, state, loss = train_step(tx, params, state, text)
 
-
-# --8<-- [start:resized]
-def resized(tx, state, params, new_params):
-    """The state for params of other shapes: what is in both stays as it was."""
-    old, new = (gradtx.state_dict(tx, x) for x in (state, tx.init(new_params)))
-    for name, x in old.items():
-        both = tuple(
-            slice(min(sizes)) for sizes in zip(x.shape, new[name].shape, strict=True)
-        )
-        new[name] = new[name].at[both].set(x[both])
-    return gradtx.load_state_dict(tx, tx.init(new_params), new)
-
-
-# --8<-- [end:resized]
 # --8<-- [start:grow]
-added = 5
-grown = {
-    "embedding": {"table": jnp.pad(params["embedding"]["table"], ((0, added), (0, 0)))},
-    "out": {"kernel": jnp.pad(params["out"]["kernel"], ((0, 0), (0, added)))},
-}
-grown_state = resized(tx, state, params, grown)
+words = [*range(WORDS), -1, -1, -1]  # the old rows, and three new ones
+drawn = 0.1 * jax.random.normal(jax.random.key(2), (3, WIDTH))
+grown = gradtx.tree.resize(
+    tx,
+    state,
+    params,
+    {
+        "embedding/table": gradtx.tree.Rows(words, new=drawn),
+        "out/kernel": gradtx.tree.Rows(words, axis=1),  # new columns of 0
+    },
+)
+print(grown.report)
 # --8<-- [end:grow]
 mu, grown_mu = (
-    gradtx.tree.get(x, "mu")["embedding"]["table"] for x in (state, grown_state)
+    gradtx.tree.get(x, "mu")["embedding"]["table"] for x in (state, grown.state)
 )
-print(f"moments of the table: {mu.shape} → {grown_mu.shape}")
 assert jnp.array_equal(grown_mu[:WORDS], mu) and not grown_mu[WORDS:].any() and mu.any()
-assert gradtx.tree.get(grown_state, "mu")["out"]["kernel"].shape == (
-    WIDTH,
-    WORDS + added,
-)
-_, _, grown_loss = train_step(tx, grown, grown_state, text)
+assert jnp.array_equal(grown.params["embedding"]["table"][WORDS:], drawn)
+params, state, _ = train_step(tx, grown.params, grown.state, text)
 
+# --8<-- [start:narrow]
+# Six of eight dimensions stay, those with the largest numbers in the table.
+kept = jnp.argsort(jnp.linalg.norm(params["embedding"]["table"], axis=0))[-6:]
+narrow = gradtx.tree.resize(
+    tx,
+    state,
+    params,
+    {
+        "embedding/table": gradtx.tree.Rows(kept, axis=1),
+        "out/kernel": gradtx.tree.Rows(kept),
+    },
+)
+# --8<-- [end:narrow]
+nu, narrow_nu = (
+    gradtx.tree.get(x, "nu")["out"]["kernel"] for x in (state, narrow.state)
+)
+assert jnp.array_equal(narrow_nu, nu[kept]) and narrow_nu.shape == (6, WORDS + 3)
+params, state, _ = train_step(tx, narrow.params, narrow.state, text)
 
 # --8<-- [start:reset]
-def reset(tx, state, params, pattern):
-    """The state with what belongs to the params of these paths as at `init`."""
-    flat, fresh = gradtx.state_dict(tx, state), gradtx.state_dict(tx, tx.init(params))
-    flat |= {
-        name: x
-        for name, x in fresh.items()
-        if re.fullmatch(f"[^/]+/[^/]+/(?:{pattern})", name)
-    }
-    return gradtx.load_state_dict(tx, state, flat)
-
-
-state = reset(tx, state, params, r"embedding/.*")
+state, report = gradtx.tree.reset(tx, state, params, r"embedding/.*")
+print(report)
 # --8<-- [end:reset]
 nu = gradtx.tree.get(state, "nu")
 assert not nu["embedding"]["table"].any() and nu["out"]["kernel"].any()
 
-# --8<-- [start:prune]
+# --8<-- [start:mask]
 # Half of the numbers of a matrix stay 0, whatever the gradients say.
 kernel = params["out"]["kernel"]
-kept = {
+mask = {
     "embedding": {"table": True},
     "out": {"kernel": jnp.abs(kernel) > jnp.median(jnp.abs(kernel))},
 }
 
 
 def prune(tree):
-    return jax.tree.map(lambda keep, x: jnp.where(keep, x, 0), kept, tree)
+    return jax.tree.map(lambda keep, x: jnp.where(keep, x, 0), mask, tree)
 
 
 pruning = gradtx.chain(gradtx.stateless(lambda updates, params: prune(updates)), tx)
 params, state = prune(params), pruning.init(prune(params))
-# --8<-- [end:prune]
+# --8<-- [end:mask]
 for _ in range(10):
     params, state, loss = train_step(pruning, params, state, text)
 zeros = float((params["out"]["kernel"] == 0).mean())
