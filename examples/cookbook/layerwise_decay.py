@@ -57,8 +57,8 @@ def train_step(model, optimizer, batch):
 
 
 # --8<-- [start:log]
-params, state = nnx.as_pure((nnx.state(model, nnx.Param), optimizer.opt_state))
-for name, rate in gradtx.hyperparams(tx, state, params).next.items():
+numbers = gradtx.hyperparams(tx, optimizer.opt_state, nnx.state(model, nnx.Param))
+for name, rate in numbers.next.items():
     if name.endswith("learning_rate"):
         print(f"{rate:.5f}  {name}")
 # --8<-- [end:log]
