@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import matplotlib.style
 from absl import app, flags
 from digits_data import batches, cross_entropy, init_mlp, load, mlp
-from matplotlib.figure import Figure
 
 import gradtx
 
@@ -73,21 +72,9 @@ def train(tx, params, data):
 # --8<-- [end:train]
 
 
-def draw(log: dict[str, jax.Array], path: Path) -> None:
-    """The learning rates over steps, side by side."""
-    matplotlib.style.use(Path(__file__).parents[1] / "gradtx.mplstyle")
-    figure = Figure(figsize=(10, 3))
-    panels = figure.subplots(1, len(log), sharey=True)
-    for i, (axes, (name, rates)) in enumerate(zip(panels, log.items(), strict=True)):
-        axes.plot(1000 * rates, color=f"C{i}")
-        axes.set(title=name, xlabel="Step (updates)", ylim=(0, None))
-    panels[0].set_ylabel("Learning rate × 1000")
-    figure.savefig(path)
-
-
 def main(_: list[str]) -> None:
     train_set, test = load()
-    data, log = batches(train_set, STEPS, size=128), {}
+    data = batches(train_set, STEPS, size=128)
     schedules = {
         "Warm-up, cosine": cosine,
         "Restarts": restarts,
@@ -95,18 +82,21 @@ def main(_: list[str]) -> None:
     }
     for name, schedule in schedules.items():
         tx = gradtx.adamw(schedule, weight_decay=0.1)
-        params, log[name] = train(tx, init_mlp(jax.random.key(0)), data)
+        params, rates = train(tx, init_mlp(jax.random.key(0)), data)
         loss = cross_entropy(mlp(params, test.images), test.labels)
         print(
-            f"{name:22}  learning rate {', '.join(f'{x:.1e}' for x in log[name][::20])}  loss {loss:.3f}"
+            f"{name:22}  learning rate {', '.join(f'{x:.1e}' for x in rates[::20])}  loss {loss:.3f}"
         )
         assert jnp.allclose(
-            log[name], jax.vmap(schedule)(jnp.arange(STEPS)), rtol=1e-5, atol=1e-9
+            rates, jax.vmap(schedule)(jnp.arange(STEPS)), rtol=1e-5, atol=1e-9
         )
         assert loss < 1.0
     path = Path(FLAGS.out) / "schedules.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(log, path)
+    matplotlib.style.use(Path(__file__).parents[1] / "gradtx.mplstyle")
+    # --8<-- [start:draw]
+    gradtx.plot.schedule(schedules, STEPS).savefig(path)
+    # --8<-- [end:draw]
     print(f"picture: {path}")
 
 
