@@ -124,7 +124,7 @@ def updates(history: "Mapping[str, PyTree] | Sequence[Mapping[str, PyTree]]") ->
     measured = {name: _lines(tree) for name, tree in _stacked(history).items()}
     if {"updates", "params"} <= measured.keys():
         norms = measured["params"]
-        ratio = {path: x / norms[path] for path, x in measured["updates"].items() if path in norms}
+        ratio = {path: _over(x, norms[path]) for path, x in measured["updates"].items() if path in norms}
         measured["updates / params"] = ratio
     figure = _figure(4.6 * len(measured), 3.6)
     for axes, (name, lines) in zip(_panels(figure, len(measured)), measured.items(), strict=True):
@@ -135,6 +135,11 @@ def updates(history: "Mapping[str, PyTree] | Sequence[Mapping[str, PyTree]]") ->
         if len(lines) <= NAMED:
             axes.legend(fontsize="small")
     return figure
+
+
+def _over(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """x / y, and no point where y is 0, as of a bias before its first step."""
+    return np.divide(x, y, out=np.full_like(x, np.nan), where=y != 0)
 
 
 def _stacked(history: "Mapping[str, PyTree] | Sequence[Mapping[str, PyTree]]") -> Mapping[str, PyTree]:

@@ -147,7 +147,7 @@ def test_groups_are_bars() -> None:
 def test_a_history_is_lines_by_tensor() -> None:
     history = {
         "updates": {"w": jnp.array([0.1, 0.2]), "b": jnp.array([1.0, 2.0])},
-        "params": {"w": jnp.array([10.0, 10.0]), "b": jnp.array([10.0, 5.0])},
+        "params": {"w": jnp.array([10.0, 10.0]), "b": jnp.array([0.0, 5.0])},
     }
     apart = [jax.tree.map(lambda x, i=i: x[i], history) for i in range(2)]
     for given in (history, apart):
@@ -155,7 +155,7 @@ def test_a_history_is_lines_by_tensor() -> None:
         assert last.get_title() == "updates / params" and last.get_yscale() == "log"
         lines = {str(line.get_label()): np.asarray(line.get_ydata(), float) for line in last.lines}
         np.testing.assert_allclose(lines["w"], [0.01, 0.02], rtol=1e-6)
-        np.testing.assert_allclose(lines["b"], [0.1, 0.4], rtol=1e-6)
+        np.testing.assert_allclose(lines["b"], [np.nan, 0.4], rtol=1e-6)
     with pytest.raises(ValueError, match="the history has no step"):
         gradtx.plot.updates([])
 
