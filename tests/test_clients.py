@@ -78,6 +78,27 @@ def test_nnx_states_are_reached_as_in_optax() -> None:
     assert gradtx.tree.get(optimizer.opt_state, "mu")["bias"].shape == (2,)
 
 
+AVERAGES = {
+    "average": lambda: gradtx.chain(gradtx.sgd(0.1), gradtx.average_params(0.5)),
+    "latest": lambda: gradtx.chain(gradtx.sgd(0.1), gradtx.average_latest_params(2)),
+    "lookahead": lambda: gradtx.lookahead(gradtx.sgd(0.1), sync_period=2, slow_step_size=0.5),
+    "schedule-free": lambda: gradtx.contrib.schedule_free_sgd(0.1),
+}
+
+
+@pytest.mark.parametrize("make", AVERAGES.values(), ids=AVERAGES.keys())
+def test_nnx_params_to_evaluate_with(make) -> None:
+    model, tx = nnx.Linear(3, 2, rngs=nnx.Rngs(0)), make()
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    for _ in range(3):
+        optimizer.update(model, nnx.grad(loss)(model))
+    state, params = optimizer.opt_state, nnx.state(model, nnx.Param)
+    found = gradtx.evaluation_params(state, params)
+    assert_close(nnx.as_pure(found), gradtx.evaluation_params(*nnx.as_pure((state, params))))
+    nnx.update(nnx.clone(model), found)
+    assert type(found["kernel"]) is nnx.Param
+
+
 def test_nnx_wrt_several_kinds_of_variable() -> None:
     class Scale(nnx.Variable):
         pass

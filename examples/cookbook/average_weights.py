@@ -41,11 +41,9 @@ def train_step(model, optimizer, batch):
 
 def averaged(model, optimizer):
     """A copy of the model with the averaged weights."""
-    params, state = nnx.as_pure(
-        (nnx.state(model, nnx.Param), optimizer.opt_state)
-    )  # arrays, no variables
+    params = nnx.state(model, nnx.Param)
     copy = nnx.clone(model)
-    nnx.update(copy, gradtx.evaluation_params(state, params))
+    nnx.update(copy, gradtx.evaluation_params(optimizer.opt_state, params))
     return copy
 
 

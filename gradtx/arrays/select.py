@@ -75,6 +75,12 @@ def _is_box(x: object) -> bool:
     return hasattr(type(x), "replace_boxed") or hasattr(type(x), "get_metadata")
 
 
+def unboxed(tree: PyTree) -> PyTree:
+    """The tree with what is in Flax's boxes in their place."""
+    content = jax.tree_util.default_registry.flatten_one_level
+    return jax.tree.map(lambda x: content(x)[0][0] if _is_box(x) else x, tree, is_leaf=_is_box)
+
+
 def leaf_paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = errors.is_none) -> list[str]:
     """The path of every leaf of a tree (None is a leaf); each is another.
 

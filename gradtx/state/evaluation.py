@@ -6,6 +6,7 @@ import jax
 
 from gradtx.arrays import errors
 from gradtx.arrays.numerics import cast
+from gradtx.arrays.select import unboxed
 from gradtx.arrays.types import Params, State
 from gradtx.core.layout import is_coded
 
@@ -40,6 +41,9 @@ def evaluation_params(state: State, params: Params) -> Params:
         >>> print(params["w"], gradtx.evaluation_params(state, params)["w"])
         0.5 1.0
     """
+    given = jax.tree.structure(params, is_leaf=errors.is_none)
+    # In Flax's nnx the boxes of a state are others than those of the params.
+    state, params = unboxed(state), unboxed(params)
     leaves, treedef = jax.tree.flatten(params, is_leaf=errors.is_none)
     for part in jax.tree.leaves(state, is_leaf=_knows):
         if _knows(part):
@@ -53,7 +57,7 @@ def evaluation_params(state: State, params: Params) -> Params:
             # A param that is masked out, or None, has no array here.
             pairs = zip(leaves, beside, strict=True)
             leaves = [cast(x, p.dtype) if hasattr(x, "dtype") else p for p, x in pairs]
-    return treedef.unflatten(leaves)
+    return given.unflatten(leaves)
 
 
 def _read(tree: Any) -> Any:
