@@ -21,7 +21,7 @@ import gradtx
 
 logging.set_verbosity(logging.WARNING)  # Orbax tells of every file
 STEPS, STOP = 40, 20
-train, test = load()
+train, _ = load()
 
 
 def make(tx: gradtx.GradientTransformation) -> tuple[nnx.Module, nnx.Optimizer]:
@@ -42,9 +42,11 @@ def train_step(model, optimizer, batch):
     return loss
 
 
-def run(model, optimizer, first: int, last: int) -> None:
+def run(model, optimizer, first: int, last: int) -> jax.Array:
+    """Train from one step to another; returns the last loss."""
     for step in range(first, last):
-        train_step(model, optimizer, batch_at(train, step, 128))
+        loss = train_step(model, optimizer, batch_at(train, step, 128))
+    return loss
 
 
 schedule = gradtx.warmup_cosine_decay_schedule(
@@ -116,8 +118,8 @@ with tempfile.TemporaryDirectory() as name:
     # --8<-- [end:changed]
     rate = gradtx.hyperparams(changed, optimizer.opt_state).next["learning_rate"]
     assert abs(rate - schedule(STOP)) < 1e-8
-    run(model, optimizer, STOP, STEPS)
-    print(f"clipped from step {STOP} on: loss {train_step(model, optimizer, test):.4f}")
+    loss = run(model, optimizer, STOP, STEPS)
+    print(f"clipped from step {STOP} on: loss {loss:.4f}")
 
     # --8<-- [start:another]
     # With strict=False what fits is loaded, and a warning says what did not.
