@@ -22,9 +22,8 @@ model = nnx.Sequential(
 )
 tx = gradtx.chain(
     gradtx.adamw(0.03),
-    gradtx.average_params(
-        gradtx.ema_warmup(0.99)
-    ),  # last: it sees the steps that the weights take
+    # Last, where it sees the steps that the weights take.
+    gradtx.average_params(gradtx.ema_warmup(0.99)),
 )
 optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
 
