@@ -48,7 +48,19 @@ def joined_keys(path: tuple[Any, ...]) -> str:
     return "/".join(map(_key, path))
 
 
+_NAMES = {
+    jax.tree_util.DictKey: "key",
+    jax.tree_util.GetAttrKey: "name",
+    jax.tree_util.SequenceKey: "idx",
+    jax.tree_util.FlattenedIndexKey: "key",
+}
+"""Where keys of JAX's own kinds have what they are called; for others it is tried out."""
+
+
 def _key(entry: Any) -> str:
+    known = _NAMES.get(type(entry))
+    if known is not None:
+        return str(getattr(entry, known))
     for attribute in ("key", "name", "idx"):
         if hasattr(entry, attribute):
             return str(getattr(entry, attribute))
@@ -61,7 +73,10 @@ def key_paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> lis
     whole = _is_box if is_leaf is None else lambda x: is_leaf(x) or _is_box(x)
     outer, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=whole)
     for path, x in outer:
-        inner = jax.tree_util.tree_flatten_with_path(x, is_leaf=is_leaf)[0] if _is_box(x) else [((), x)]
+        if not _is_box(x):
+            found.append(path)
+            continue
+        inner, _ = jax.tree_util.tree_flatten_with_path(x, is_leaf=is_leaf)
         found += [path + (rest[:-1] if rest[-1:] == _VALUE else rest) for rest, _ in inner]
     return found
 

@@ -171,7 +171,8 @@ def _held(name: str, old: State, new: State) -> State:
 def _as(new: ArrayLike, old: ArrayLike) -> ArrayLike:
     if not isinstance(old, jax.Array | np.ndarray):
         return new
-    new = jnp.asarray(new)
+    if not isinstance(new, jax.Array):
+        new = jnp.asarray(new)
     return cast(new, new.dtype if would_cut(new, old.dtype) else old.dtype)
 
 

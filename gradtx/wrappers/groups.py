@@ -26,6 +26,7 @@ from gradtx.core.transformation import (
 from gradtx.core.treewise import Treewise, treewise
 from gradtx.schedules.constant import constant_schedule
 from gradtx.values.domains import OFF
+from gradtx.values.parts import is_number
 from gradtx.values.value import Value
 from gradtx.wrappers.masking import keep, merge
 from gradtx.wrappers.relative import Relative
@@ -139,6 +140,7 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
     absolute, relatives = _split(overrides)
     variants = variants_of(inner, overrides)
     places = {label: _places(inner, label, frozenset(names)) for label, names in relatives.items() if names}
+    by_path = not all(is_number(x.factor) for names in relatives.values() for x in names.values())
     own = variants[OWN]
     # Params whose numbers are the optimizer's own, or relative to these, are of one variant.
     apart = [label for label in variants if label is OWN or absolute[label]]
@@ -155,7 +157,9 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
 
     def multiples(tree, live, left):
         """For each param that is not frozen, what its numbers are multiplied by."""
-        pairs = zip(leaf_paths(tree), jax.tree.leaves(tree, is_leaf=is_none), live.each, strict=True)
+        leaves = jax.tree.leaves(tree, is_leaf=is_none)
+        paths = leaf_paths(tree) if by_path else [""] * len(leaves)
+        pairs = zip(paths, leaves, live.each, strict=True)
         kept = [(path, leaf) for path, leaf, alive in pairs if alive]
         return [
             {}
@@ -176,6 +180,8 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
         outline = outlined(updates, params)
         live, left, which = resolve(outline)
         factors = multiples(outline, live, left) if places else ()
+        if all(live.each):
+            return run_plan(own, plan, updates, state, params, extra, which=which, factors=factors)
         within = None if params is None else keep(live, params)
         new, state = run_plan(
             own, plan, keep(live, updates), state, within, extra, which=which, factors=factors
