@@ -1,4 +1,4 @@
-"""Modern optimizers beside their formulas, written by hand: plain `jax.numpy` for one tensor after another."""
+"""Modern optimizers, and their formulas by hand: plain `jax.numpy` for one tensor after another."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -73,7 +73,7 @@ COUNT = 100
 
 
 def groups(kind: str, params: Any) -> gradtx.GradientTransformation:
-    """AdamW with learning rates that are relative to its own, another pattern for each of a hundred params."""
+    """AdamW with learning rates relative to its own, by a pattern for each of a hundred params."""
     found = {}
     for i, path in enumerate(leaf_paths(params)[:COUNT]):
         if kind == "numbers":

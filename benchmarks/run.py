@@ -4,6 +4,7 @@
     python benchmarks/run.py --measures step --cases adamw --trees gpt2
     python benchmarks/run.py --read FILE.json --page docs/performance.md
     python benchmarks/run.py --matrix ...           # matrix.py, with the other flags
+    python benchmarks/run.py --modern ...           # modern.py, the same
 
 Every pair of an optimizer and a tree runs in a process of its own. What each number means and what to
 expect is in the README beside this file.
@@ -117,13 +118,18 @@ def main(_: list[str]) -> None:
         sys.exit(1)
 
 
-def other_benchmark(arguments: list[str]) -> int:
-    """Run that of matrix optimizers, which has flags of its own."""
-    given = [argument for argument in arguments if argument != "--matrix"]
-    return subprocess.run([sys.executable, Path(__file__).with_name("matrix.py"), *given]).returncode
+OTHERS = {"--matrix": "matrix.py", "--modern": "modern.py"}
+"""Benchmarks with flags of their own."""
+
+
+def other_benchmark(flag: str, arguments: list[str]) -> int:
+    """Run one of the others."""
+    given = [argument for argument in arguments if argument != flag]
+    return subprocess.run([sys.executable, Path(__file__).with_name(OTHERS[flag]), *given]).returncode
 
 
 if __name__ == "__main__":
-    if "--matrix" in sys.argv:
-        sys.exit(other_benchmark(sys.argv[1:]))
+    for flag in OTHERS:
+        if flag in sys.argv:
+            sys.exit(other_benchmark(flag, sys.argv[1:]))
     app.run(main)

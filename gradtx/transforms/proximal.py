@@ -55,7 +55,8 @@ def ftrl(learning_rate: Positive, beta: NonNegative = 0.0, l1: NonNegative = 0.0
         # √n − √(n − g²) without the difference.
         z = z + grad - quotient(square, root + old) / learning_rate * param
         shrunk = z - jnp.clip(jnp.abs(z), None, l1) * jnp.sign(z)
-        new = -shrunk / jnp.where(n == 0, 1, (beta + root) / learning_rate + l2)
-        return jnp.where(n == 0, 0, new - param), dict(z=z, n=n)
+        none = root == 0  # as n is, which need not be read again
+        new = -shrunk / jnp.where(none, 1, (beta + root) / learning_rate + l2)
+        return jnp.where(none, 0, new - param), dict(z=z, n=n)
 
     return init, update
