@@ -70,10 +70,10 @@ def _key(entry: Any) -> str:
 def key_paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> list[tuple[Any, ...]]:
     """The pytree key path of every leaf of a tree, without the names of boxes."""
     found: list[tuple[Any, ...]] = []
-    whole = _is_box if is_leaf is None else lambda x: is_leaf(x) or _is_box(x)
+    whole = _is_box if is_leaf is None else lambda x: is_leaf(x) or _are_boxes(type(x))
     outer, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=whole)
     for path, x in outer:
-        if not _is_box(x):
+        if not _are_boxes(type(x)):
             found.append(path)
             continue
         inner, _ = jax.tree_util.tree_flatten_with_path(x, is_leaf=is_leaf)
@@ -85,9 +85,14 @@ _VALUE = (jax.tree_util.GetAttrKey("value"),)
 
 
 def _is_box(x: object) -> bool:
+    return _are_boxes(type(x))
+
+
+@lru_cache(maxsize=1024)
+def _are_boxes(kind: type) -> bool:
     # Flax boxes an array as a node whose only field is `value`, which is no name of the array's. A node of
     # anybody else with such a field lacks what boxes can be asked.
-    return hasattr(type(x), "replace_boxed") or hasattr(type(x), "get_metadata")
+    return hasattr(kind, "replace_boxed") or hasattr(kind, "get_metadata")
 
 
 def unboxed(tree: PyTree) -> PyTree:

@@ -168,11 +168,17 @@ def _held(name: str, old: State, new: State) -> State:
     return treedef.unflatten(map(_as, new_leaves, old_leaves))
 
 
+def _dtype(x: ArrayLike) -> Any:
+    return getattr(x, "dtype", None)
+
+
 def _as(new: ArrayLike, old: ArrayLike) -> ArrayLike:
+    # As a rule it is already, and there may be hundreds.
+    if getattr(new, "weak_type", None) is False and _dtype(new) == _dtype(old):
+        return new
     if not isinstance(old, jax.Array | np.ndarray):
         return new
-    if not isinstance(new, jax.Array):
-        new = jnp.asarray(new)
+    new = jnp.asarray(new)
     return cast(new, new.dtype if would_cut(new, old.dtype) else old.dtype)
 
 
