@@ -20,7 +20,7 @@ TX = gradtx.adamw(gradtx.linear_schedule(0.0, 1e-3, 10))
 
 def test_every_optimizer_is_listed_with_its_bytes(capsys: pytest.CaptureFixture[str]) -> None:
     names = [one.name for one in optimizers()]
-    assert {"adamw", "sgd", "lbfgs", "contrib.muon", "torch.optim.adam"} <= set(names)
+    assert {"adamw", "sgd", "lbfgs", "muon", "contrib.galore", "torch.optim.adam"} <= set(names)
     assert len(set(names)) == len(names) and "scale_by_adam" not in names and "schedule" not in names
     assert run(["list", "*adamw"]) == 0
     head, *lines = capsys.readouterr().out.splitlines()

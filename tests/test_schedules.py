@@ -191,6 +191,14 @@ ROWS = [
         decay=0.95, gamma=9.0, power=1.0, begin=-1,
     ),
     row(
+        "product_schedule", around(30, 60), lambda c: 0.5 * 0.4 * 0.1 ** (c // 30),
+        factors=(0.5, ours.step_lr(0.4, step_size=30)),
+    ),
+    row(
+        "sum_schedule", around(30, 60), lambda c: 0.4 * 0.1 ** (c // 30) + 0.25,
+        terms=(ours.step_lr(0.4, step_size=30), 0.25),
+    ),
+    row(
         "step_lr", around(30, 60, 90), lambda c: 0.4 * 0.1 ** (c // 30),
         twin=lambda: optax.exponential_decay(0.4, 30, 0.1, staircase=True),
         init_value=0.4, step_size=30,
@@ -323,11 +331,15 @@ ROWS = [
 each = pytest.mark.parametrize("row", ROWS, ids=[f"{i}-{row.name}" for i, row in enumerate(ROWS)])
 
 
+OURS = {"step_lr", "ema_warmup", "product_schedule", "sum_schedule"}
+"""Schedules that Optax has not."""
+
+
 def test_every_schedule_has_a_row():
     factories = {name: x for name, x in vars(ours).items() if hasattr(x, "factory")}
     public = {name for name, x in factories.items() if not isinstance(x, type)}
     assert public == {row.name for row in ROWS}
-    assert public == {name for name in vars(optax.schedules) if name in public} | {"step_lr", "ema_warmup"}
+    assert public == {name for name in vars(optax.schedules) if name in public} | OURS
 
 
 def values(schedule: Any, counts: Any) -> np.ndarray:
@@ -591,7 +603,7 @@ def test_replace_changes_one_number():
 
 
 def test_signatures_are_those_of_optax():
-    for name in {row.name for row in ROWS} - {"step_lr", "ema_warmup"}:
+    for name in {row.name for row in ROWS} - OURS:
         mine = getattr(ours, name).factory.signature.parameters.values()
         theirs = getattr(optax.schedules, name)
         expected = dict(zip(theirs.__code__.co_varnames, [None] * theirs.__code__.co_argcount, strict=False))

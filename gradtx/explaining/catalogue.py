@@ -48,7 +48,8 @@ def optimizers(pattern: str = "*") -> Iterator[Optimizer]:
         for name, found in sorted(vars(import_module(namespace)).items()):
             if not name.startswith("_") and inspect.isfunction(found) and _is_optimizer(found):
                 factory = factory_of(found)
-                if factory.name.rpartition(".")[2] == name and fnmatch.fnmatch(factory.key, pattern):
+                is_its_own = factory.key == f"{namespace}.{name}".removeprefix("gradtx.")
+                if is_its_own and fnmatch.fnmatch(factory.key, pattern):
                     said = docstring_of(found)
                     yield Optimizer(factory.key, factory, said.summary, said.source)
 

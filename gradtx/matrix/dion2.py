@@ -120,6 +120,9 @@ def dion2(
 ) -> GradientTransformation:
     """Dion2: orthogonal steps of a part of each matrix, with error feedback; everything else by AdamW.
 
+    W ← W − learning_rate·(scale·O + weight_decay·W), with O as in `scale_by_dion2` and the scale of
+    `scale_by_shape`.
+
     Args:
         learning_rate: the step size.
         fraction, decay, ns_coeffs, ns_steps, ns_dtype: as in `scale_by_dion2`.

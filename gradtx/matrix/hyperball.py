@@ -67,6 +67,9 @@ def muon_hyperball(
 ) -> GradientTransformation:
     """Muon on the hyperball: matrices keep their norm and turn by orthogonal steps; everything else by AdamW.
 
+    W ← R·(W − η·R·O/‖O‖) / ‖W − η·R·O/‖O‖‖, with O as in `scale_by_muon`, R as in `hyperball`, and η the
+    learning rate.
+
     Args:
         learning_rate: the step size, relative to the norm of a matrix.
         beta, nesterov, ns_coeffs, ns_steps, ns_dtype: as in `scale_by_muon`, with ns_steps steps of any
@@ -77,6 +80,14 @@ def muon_hyperball(
 
     Raises:
         ValueError: as `scale_by_muon`.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx, params = gradtx.muon_hyperball(0.1), {"w": 2 * jnp.eye(3), "b": jnp.ones(3)}
+        >>> updates, state = tx.update({"w": jnp.ones((3, 3)), "b": jnp.ones(3)}, tx.init(params), params)
+        >>> params = gradtx.apply_updates(params, updates)
+        >>> print(f"{jnp.linalg.norm(params['w']):.3f}")
+        3.464
 
     Source: Wen et al., Hyperball optimization, 2025.
     """

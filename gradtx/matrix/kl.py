@@ -277,6 +277,8 @@ def kl_shampoo(
 ) -> GradientTransformation:
     """KL-Shampoo for matrices; everything else by AdamW.
 
+    W ← W − learning_rate·(U + weight_decay·W), with U as in `scale_by_kl_shampoo`.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, every, max_dim, block_size, method, stagger: as in `scale_by_kl_shampoo`.
@@ -337,6 +339,8 @@ def kl_soap(
 ) -> GradientTransformation:
     """KL-SOAP: Adam in the bases of KL-Shampoo, for matrices; everything else by AdamW.
 
+    W ← W − learning_rate·(U + weight_decay·W), with U as in `scale_by_kl_soap`.
+
     Args:
         learning_rate: the step size.
         b1, b2, b3, eps, every, max_dim, block_size, method, stagger: as in `scale_by_kl_soap`.
@@ -348,6 +352,14 @@ def kl_soap(
 
     Raises:
         ValueError, RuntimeError: as `scale_by_soap`.
+
+    Example:
+        >>> import gradtx, jax.numpy as jnp
+        >>> tx = gradtx.kl_soap(3e-3, max_dim=4)
+        >>> params = {"kernel": jnp.ones((3, 8)), "bias": jnp.ones(8)}
+        >>> state = tx.init(params)
+        >>> [q.shape for q in gradtx.tree.get(state.inner_states["kl_soap"], "basis")["kernel"]]
+        [(1, 3, 3), (0, 0, 0)]
 
     Source: Lin et al., Understanding and improving Shampoo and SOAP via Kullback–Leibler minimization,
     arXiv:2509.03378.

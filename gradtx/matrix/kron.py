@@ -267,6 +267,8 @@ def kron(
 ) -> GradientTransformation:
     """PSGD Kron: momentum whitened by two factors that learn to, for matrices; everything else by AdamW.
 
+    W ← W − learning_rate·(U + weight_decay·W), with U as in `scale_by_kron`.
+
     Args:
         learning_rate: the step size; a third of AdamW's is where its authors begin.
         b1, probability, factor_rate, damping, max_rms, mu_dtype, max_dim, seed: as in `scale_by_kron`.

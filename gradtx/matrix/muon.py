@@ -163,6 +163,9 @@ def muon(
     What has two axes is not always a matrix that Muon is for: its authors give embeddings and the head to
     AdamW. The rank alone does not tell them from the others, a pattern does.
 
+    W ← W − learning_rate·(scale·O + weight_decay·W), with O the orthogonal matrix near the momentum, as in
+    `scale_by_muon`, and the scale of `scale_by_shape`.
+
     Args:
         learning_rate: the step size.
         ns_coeffs, ns_steps, beta, eps, mu_dtype, nesterov, adaptive, preconditioning, ns_beyond, ns_dtype,

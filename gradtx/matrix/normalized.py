@@ -201,6 +201,8 @@ def normuon(
 ) -> GradientTransformation:
     """NorMuon: Muon whose steps are as large for every neuron; everything that is no matrix by AdamW.
 
+    W ← W − learning_rate·(O + weight_decay·W), with O as in `scale_by_normuon`.
+
     Args:
         learning_rate: the step size.
         beta, b2, eps, nesterov, consistent_rms, ns_coeffs, ns_steps, ns_dtype: as in `scale_by_normuon`.
@@ -264,6 +266,8 @@ def adamuon(
     others: GradientTransformation | None = None,
 ) -> GradientTransformation:
     """AdaMuon: Muon whose steps are as large for every number; everything that is no matrix by AdamW.
+
+    W ← W − learning_rate·(O + weight_decay·W), with O as in `scale_by_adamuon`.
 
     Args:
         learning_rate: the step size.

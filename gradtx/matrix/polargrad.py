@@ -89,6 +89,8 @@ def polargrad(
 ) -> GradientTransformation:
     """PolarGrad: orthogonal steps as large as the gradient, for matrices; everything else by AdamW.
 
+    W ← W − learning_rate·(U + weight_decay·W), with U as in `scale_by_polargrad`.
+
     Args:
         learning_rate: the step size.
         beta, method, ns_coeffs, ns_steps, ns_dtype: as in `scale_by_polargrad`.

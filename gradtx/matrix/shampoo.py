@@ -224,6 +224,9 @@ def shampoo(
 ) -> GradientTransformation:
     """Shampoo for matrices, with steps of the size of Adam's; everything else by AdamW.
 
+    W ← W − learning_rate·(U·‖V‖ / ‖U‖ + weight_decay·W), with U as in `scale_by_shampoo` and V the step of
+    the graft.
+
     Args:
         learning_rate: the step size.
         b1, b2, eps, every, exponent, max_dim, block_size, method, stagger: as in `scale_by_shampoo`.

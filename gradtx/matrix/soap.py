@@ -183,6 +183,8 @@ def soap(
 ) -> GradientTransformation:
     """SOAP: Adam in a basis that follows the gradients, for matrices; everything else by AdamW.
 
+    W ← W − learning_rate·(U + weight_decay·W), with U as in `scale_by_soap`.
+
     Args:
         learning_rate: the step size; 3e-3 is where its authors begin.
         b1, b2, b3, eps, every, max_dim, block_size, one_sided, method, stagger: as in `scale_by_soap`.

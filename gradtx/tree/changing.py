@@ -165,11 +165,13 @@ def resize(tx: GradientTransformation, state: State, params: Params, changes: Ma
     chosen = select("tree.resize", "changes", labels, params, default=None) if changes else []
     paths = leaf_paths(params)
     leaves, treedef = jax.tree.flatten(params, is_leaf=lambda x: x is None)
-    rows = {
+    checked = {
         path: _checked(changes[key], path, leaf)
         for path, key, leaf in zip(paths, chosen or [None] * len(paths), leaves, strict=True)
         if key is not None and leaf is not None
     }
+    sizes = {path: leaf.shape for path, leaf in zip(paths, leaves, strict=True) if path in checked}
+    rows = {path: x for path, x in checked.items() if not _keeps_all(x, sizes[path][x.axis])}
     grown = [
         _resized_param(leaf, rows[path]) if path in rows else leaf
         for path, leaf in zip(paths, leaves, strict=True)
@@ -322,6 +324,11 @@ def _checked(rows: Rows, path: str, param: Any) -> Rows:
             f"and the new rows {list(expected)}"
         )
     return Rows(indices.astype(np.int64), axis, rows.new)
+
+
+def _keeps_all(rows: Rows, size: int) -> bool:
+    """Whether all rows stay, where they are."""
+    return np.array_equal(rows.indices, np.arange(size))
 
 
 def _taken(x: Array, indices: np.ndarray, axis: int, new: Any) -> Array:
