@@ -57,7 +57,8 @@ def need(arguments: dict[str, Any] | None = None, **fields: Any) -> Need:
     return Need(arguments or {}, fields)
 
 
-AT_ONCE = need({"stagger": False}, note="all bases at once every 10 steps; AdamW for what is no matrix")
+ELSEWHERE = ("kl_shampoo", "kl_soap", "kron", "shampoo", "soap")
+"""What decomposes matrices, for which a sweep over both tasks takes ten minutes: see benchmarks/matrix.py."""
 
 NEEDS = {
     "adafactor": need(note="rate relative to each tensor's size; small matrices are not factored"),
@@ -108,9 +109,8 @@ NEEDS = {
     ),
     "contrib.momo": need(note="told the loss; the rate is an upper bound"),
     "contrib.momo_adam": need(note="told the loss; the rate is an upper bound"),
-    **dict.fromkeys(("kl_shampoo", "kl_soap", "shampoo", "soap"), AT_ONCE),
-    "kron": need(note="AdamW for what is no matrix"),
     "muon": need(note="AdamW for what is no matrix"),
+    "scion": need(note="in balls of radius 1: it wants a norm and a radius for each kind of layer"),
     "contrib.prodigy": need(swept=False, note="no rate to choose"),
     "contrib.schedule_free_adamw": need(falls=False, note="rate stays; evaluated at the average"),
     "contrib.schedule_free_radam": need(falls=False, note="rate stays; evaluated at the average"),
@@ -165,7 +165,7 @@ def found() -> Iterator[tuple[str, Callable[..., GradientTransformation], str]]:
     """The public factories of the library that train on their own, and the argument that is their rate."""
     for prefix, room in (("", gradtx), ("contrib.", contrib)):
         for name, factory in sorted(vars(room).items()):
-            if room is contrib and vars(gradtx).get(name) is factory:
+            if name in ELSEWHERE or (room is contrib and vars(gradtx).get(name) is factory):
                 continue
             if (
                 hasattr(factory, "factory")

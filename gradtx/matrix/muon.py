@@ -168,8 +168,9 @@ def muon(
 
     Args:
         learning_rate: the step size.
-        ns_coeffs, ns_steps, beta, eps, mu_dtype, nesterov, adaptive, preconditioning, ns_beyond, ns_dtype,
-            method: as in `scale_by_muon`; eps, mu_dtype and nesterov are AdamW's too.
+        ns_coeffs, ns_steps, beta, eps, mu_dtype, nesterov: as in `scale_by_muon`; the last three are
+            AdamW's too.
+        adaptive, preconditioning, ns_beyond, ns_dtype, method: as in `scale_by_muon`.
         weight_decay: strength of the decay of matrices, which is multiplied by the learning rate.
         weight_decay_mask: which of them decay, as in `add_decayed_weights`. Default: all.
         adam_b1, adam_b2, adam_eps_root, adam_weight_decay: b1, b2, eps_root and weight_decay of `adamw`.
