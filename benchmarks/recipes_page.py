@@ -39,8 +39,8 @@ Every optimizer of gradtx that trains on its own, and some wrappers around one, 
   over their embeddings, {params} params, 400 steps with batches of 64. Some modules are for training,
   others for validation, others for the test.
 
-`kl_shampoo`, `kl_soap`, `kron`, `shampoo` and `soap` decompose matrices, and are too slow for so many trainings:
-see [Matrix optimizers](matrix_optimizers.md).
+`kl_shampoo`, `kl_soap`, `kron`, `shampoo` and `soap` decompose matrices, and are too slow for so many
+trainings: see [Matrix optimizers](matrix_optimizers.md).
 
 Twelve learning rates from {lowest:.0e} to {highest:.0f} train at once by `jax.vmap`; then the best, one
 half a step below and one half a step above, with four seeds each. The validation loss chooses. The table
