@@ -4,7 +4,7 @@
     python benchmarks/run.py --measures step --cases adamw --trees gpt2
     python benchmarks/run.py --read FILE.json --page docs/performance.md
     python benchmarks/run.py --matrix ...           # matrix.py, with the other flags
-    python benchmarks/run.py --modern ...           # modern.py, the same
+    python benchmarks/run.py --modern ...           # modern.py, the same; and --start, start.py
 
 Every pair of an optimizer and a tree runs in a process of its own. What each number means and what to
 expect is in the README beside this file.
@@ -118,7 +118,7 @@ def main(_: list[str]) -> None:
         sys.exit(1)
 
 
-OTHERS = {"--matrix": "matrix.py", "--modern": "modern.py"}
+OTHERS = {"--matrix": "matrix.py", "--modern": "modern.py", "--start": "start.py"}
 """Benchmarks with flags of their own."""
 
 
