@@ -2,8 +2,8 @@
 
     python benchmarks/start.py            # make bench ARGS=--start
 
-Processor time, which other programs hardly change. An import is that of a new process that has imported JAX, from
-compiled files; building, the least of many rounds. Numbers go to results/start.json beside this file.
+Processor time, which other programs hardly change. An import is that of a new process that has imported JAX,
+from compiled files; building, the least of many rounds. Numbers go to results/start.json beside this file.
 """
 
 import json
