@@ -213,7 +213,8 @@ def with_logits(make: Callable[[], Any]):
     inner = make()
 
     def update(updates, state, params):
-        largest = jax.tree.map(lambda x: jnp.array([16.0, 1.0]) if has_heads(x) else None, params)
+        # Also of what has no heads: for a tree of one tensor, None would be no tree.
+        largest = jax.tree.map(lambda x: jnp.array([16.0, 1.0]), params)
         return inner.update(updates, state, params, max_logits=largest)
 
     return inner.init, update
