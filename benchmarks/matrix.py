@@ -9,7 +9,6 @@ this file, with --quick nowhere; each that is measured replaces the old one, and
 `--parts none` measures nothing, and writes the page of what is there.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from itertools import groupby
@@ -20,6 +19,7 @@ import jax
 import matrix_costs as costs
 import matrix_page as page
 import matrix_training as training
+import parts
 import report
 from absl import app, flags
 from matrix_cases import CASES, is_there
@@ -82,25 +82,12 @@ MEASURES: dict[str, Callable[[], Found]] = {
 }
 
 
-def write(numbers: page.Numbers) -> None:
-    """JSON with a line for each entry."""
-    blocks = []
-    for part, entries in numbers.items():
-        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(own)}" for name, own in entries.items())
-        blocks.append(f"{json.dumps(part)}: {{\n{lines}\n}}")
-    page.RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
-
-
 def main(_: list[str]) -> None:
-    numbers = page.nothing() if QUICK.value else page.read()
+    numbers = parts.nothing(page.PARTS) if QUICK.value else parts.read(page.RESULTS, page.PARTS)
     for part in WANTED.value:
         if part != "none":
             numbers["where"][part] = report.surroundings()
-        for name, found in MEASURES[part]():
-            numbers[part][name] = report.rounded(json.dumps(found))
-            print(f"{part}: {name}", file=sys.stderr, flush=True)
-            if not QUICK.value:
-                write(numbers)
+        parts.measure([part], MEASURES, numbers, None if QUICK.value else page.RESULTS)
     print(page.printed(numbers))
     if PAGE.value:
         page.write(Path(PAGE.value), numbers)

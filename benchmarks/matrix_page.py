@@ -1,21 +1,19 @@
 """The tables and the pictures of docs/matrix_optimizers.md, from the measured numbers."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 from matrix_cases import CASES
 from matrix_training import EACH
+from parts import Numbers
+from tables import filled, table
 
 from gradtx.matrix.polynomials import triples_of
-
-Numbers = dict[str, dict[str, Any]]
-"""By part of the benchmark, and by name of what was measured."""
 
 PARTS = ("compiling", "widths", "steps", "losses")
 
@@ -29,23 +27,7 @@ WORST, COMPILE = 1.25, 3.0
 """The most that the worst step may be, × the mean; and that compiling SOAP may take, × AdamW."""
 
 
-def nothing() -> Numbers:
-    """What is there before anything is measured."""
-    return {part: {} for part in ("where", *PARTS)}
-
-
-def read() -> Numbers:
-    """What was measured before."""
-    return nothing() | (json.loads(RESULTS.read_text()) if RESULTS.exists() else {})
-
-
 # --- tables -----------------------------------------------------------------------------------------
-
-
-def table(*rows: tuple[str, ...]) -> str:
-    """In Markdown; the first row is the head."""
-    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
-    return "\n".join([head, "|--" * len(rows[0]) + "|", *body])
 
 
 def steps(numbers: Numbers) -> str:
@@ -162,16 +144,8 @@ def printed(numbers: Numbers) -> str:
 
 def write(path: Path, numbers: Numbers) -> None:
     """Put each table between its marks, and draw the pictures."""
-    text = path.read_text(encoding="utf-8")
-    for name, make in TABLES.items():
-        begin, end = f"<!-- matrix: {name} -->\n", "\n<!-- end -->"
-        if text.count(begin) != 1:
-            raise ValueError(
-                f"{path} has the mark {begin.strip()!r} {text.count(begin)} times; once is right"
-            )
-        before, rest = text.split(begin)
-        text = before + begin + make(numbers) + end + rest.split(end, 1)[1]
-    path.write_text(text, encoding="utf-8")
+    tables = {name: make(numbers) for name, make in TABLES.items()}
+    path.write_text(filled(path, "matrix", tables), encoding="utf-8")
     draw(path.parent / "assets", numbers)
 
 

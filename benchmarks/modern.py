@@ -8,15 +8,14 @@ each that is measured replaces the old one, and the page shows them all. `--part
 writes the page of what is there.
 """
 
-import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import modern_costs as costs
 import modern_page as page
+import parts
 import report
 from absl import app, flags
 from modern_cases import CASES
@@ -59,25 +58,11 @@ MEASURES: dict[str, Callable[[], Found]] = {
 }
 
 
-def write(numbers: page.Numbers) -> None:
-    """JSON with a line for each entry."""
-    blocks = []
-    for part, entries in numbers.items():
-        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(own)}" for name, own in entries.items())
-        blocks.append(f"{json.dumps(part)}: {{\n{lines}\n}}")
-    page.RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
-
-
 def main(_: list[str]) -> None:
-    numbers = page.nothing() if QUICK.value else page.read()
+    numbers = parts.nothing(page.PARTS) if QUICK.value else parts.read(page.RESULTS, page.PARTS)
     if WANTED.value != ["none"]:
         numbers["where"] = report.surroundings()
-    for part in WANTED.value:
-        for name, found in MEASURES[part]():
-            numbers[part][name] = report.rounded(json.dumps(found))
-            print(f"{part}: {name}", file=sys.stderr, flush=True)
-            if not QUICK.value:
-                write(numbers)
+    parts.measure(WANTED.value, MEASURES, numbers, None if QUICK.value else page.RESULTS)
     print(page.printed(numbers))
     if PAGE.value:
         page.write(Path(PAGE.value), numbers)

@@ -1,28 +1,16 @@
 """The tables of modern optimizers in docs/choosing.md, from what was measured."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from storage_page import filled, table, where
+from parts import Numbers
+from tables import filled, table, where
 
-Numbers = dict[str, dict[str, Any]]
 PARTS = ("steps", "groups")
 RESULTS = Path(__file__).parent / "results" / "modern.json"
 
 STEP, TRACE, GROUPS_STEP = 1.1, 1.3, 1.03
 """What is asked of the times: of steps beside formulas, and of groups beside none."""
-
-
-def nothing() -> Numbers:
-    """Of all parts."""
-    return {part: {} for part in ("where", *PARTS)}
-
-
-def read() -> Numbers:
-    """What was measured before."""
-    return nothing() | (json.loads(RESULTS.read_text()) if RESULTS.exists() else {})
 
 
 def verdict(found: float, limit: float) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import optax
 from absl import app, flags
+from tables import table
 
 import gradtx
 from gradtx.moved import LEFT_OUT, MOVED
@@ -231,12 +232,6 @@ def complaints() -> list[str]:
 # --- the page ---------------------------------------------------------------------------------------
 
 
-def table(*rows: tuple[str, ...]) -> str:
-    """In Markdown; the first row is the head."""
-    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
-    return "\n".join([head, "|--" * len(rows[0]) + "|", *body]) + "\n"
-
-
 def section(space: str, rows: list[Row]) -> str:
     """A namespace: the names of which there is nothing to say, and the others."""
     said = [(f"`{row.name}`", row.remark) for row in rows if row.remark]
@@ -244,7 +239,7 @@ def section(space: str, rows: list[Row]) -> str:
     title = f"## {'.'.join(filter(None, ['optax', space]))}\n"
     parts = [
         f"As in Optax: {silent}.\n" if silent else "",
-        table(("name", "in gradtx"), *said) if said else "",
+        table(("name", "in gradtx"), *said) + "\n" if said else "",
     ]
     return "\n".join([title, *filter(None, parts)])
 
@@ -253,7 +248,7 @@ def page() -> str:
     """The whole of it."""
     groups = {space: rows for space, rows in comparison().items() if rows}
     counts = Counter(row.kind for rows in groups.values() for row in rows)
-    summary = table(("", "names"), *((kind, str(n)) for kind, n in counts.most_common()))
+    summary = table(("", "names"), *((kind, str(n)) for kind, n in counts.most_common())) + "\n"
     sections = "\n".join(section(space, rows) for space, rows in groups.items())
     return PAGE.format(optax=version("optax"), summary=summary, namespaces=sections)
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from recipes_cases import Recipe
 from recipes_tasks import TASKS
 from recipes_training import RATES
+from tables import table
 
 Measured = dict[str, Any]
 """Of a recipe: by task a `Found` as a dict; `bytes` of state per parameter; the `time` of its step."""
@@ -108,12 +109,6 @@ PROMISES = {
 }
 
 
-def table(*rows: tuple[str, ...]) -> str:
-    """In Markdown; the first row is the head."""
-    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
-    return "\n".join([head, "|--" * len(rows[0]) + "|", *body]) + "\n"
-
-
 def link(name: str) -> str:
     """The name of a recipe, with its entry in the reference where it is one name."""
     page = PAGES.get(name)
@@ -167,7 +162,7 @@ def memory(measured: dict[str, Measured]) -> str:
         for name, promise in PROMISES.items()
         if "bytes" in measured.get(name, {})
     ]
-    return table(("", "promised per parameter", "bytes per parameter"), *kept)
+    return table(("", "promised per parameter", "bytes per parameter"), *kept) + "\n"
 
 
 def summary(measured: dict[str, Measured]) -> str:
@@ -200,7 +195,7 @@ def neighbours(sweep: np.ndarray) -> tuple[float, float]:
 def write(folder: Path, recipes: list[Recipe], measured: dict[str, Measured], **surroundings: Any) -> None:
     """The page and the picture."""
     parts = dict(
-        table=table(*rows(recipes, measured)),
+        table=table(*rows(recipes, measured)) + "\n",
         memory=memory(measured),
         summary=summary(measured),
         lowest=RATES[0],

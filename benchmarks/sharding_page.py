@@ -6,7 +6,8 @@ from typing import Any
 
 import matplotlib.style
 from matplotlib.figure import Figure
-from storage_page import STYLE, filled, table, where
+from storage_page import STYLE
+from tables import filled, table, where
 
 Numbers = dict[str, Any]
 MIB, GB = 2**20, 1e9

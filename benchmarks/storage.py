@@ -9,13 +9,12 @@ nothing, and writes the page of what is there.
 """
 
 import dataclasses
-import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
+import parts
 import report
 import storage_costs as costs
 import storage_page as page
@@ -81,32 +80,11 @@ MEASURES: dict[str, Callable[[], Found]] = {
 }
 
 
-def read() -> page.Numbers:
-    """What was measured before."""
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-
-
-def write(numbers: page.Numbers) -> None:
-    """JSON with a line for each entry."""
-    blocks = []
-    for part, entries in numbers.items():
-        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(own)}" for name, own in entries.items())
-        blocks.append(f"{json.dumps(part)}: {{\n{lines}\n}}")
-    RESULTS.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
-
-
 def main(_: list[str]) -> None:
-    numbers: page.Numbers = {part: {} for part in ("where", *PARTS)}
-    if not QUICK.value:
-        numbers |= read()
+    numbers = parts.nothing(PARTS) if QUICK.value else parts.read(RESULTS, PARTS)
     if WANTED.value != ["none"]:
         numbers["where"] = report.surroundings()
-    for part in WANTED.value:
-        for name, found in MEASURES[part]():
-            numbers[part][name] = report.rounded(json.dumps(found))
-            print(f"{part}: {name}", found if QUICK.value else "", file=sys.stderr, flush=True)
-            if not QUICK.value:
-                write(numbers)
+    parts.measure(WANTED.value, MEASURES, numbers, None if QUICK.value else RESULTS)
     if PAGE.value:
         page.write(Path(PAGE.value), numbers)
 

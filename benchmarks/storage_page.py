@@ -1,7 +1,7 @@
 """The tables and the picture of docs/fewer_bytes.md, from the measured numbers."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from storage_cases import BASELINE, OTHERS, VARIANTS, Variant
 from storage_tasks import TASKS
+from tables import filled, table, where
 
 Numbers = dict[str, dict[str, Any]]
 """By part of the benchmark, and by name of what was measured."""
@@ -48,12 +49,6 @@ def difference(numbers: Numbers, task: str, variant: Variant, kind: str = "held_
 
 
 # --- tables -----------------------------------------------------------------------------------------
-
-
-def table(*rows: tuple[str, ...]) -> str:
-    """In Markdown; the first row is the head."""
-    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
-    return "\n".join([head, "|--" * len(rows[0]) + "|", *body])
 
 
 def losses(numbers: Numbers) -> str:
@@ -193,16 +188,6 @@ def count(numbers: Numbers, task: str) -> int:
     return len(numbers["losses"][f"{task}: {BASELINE.name}"]["held_out"])
 
 
-def where(numbers: Numbers) -> str:
-    """The machine and the versions."""
-    header = numbers["where"]
-    versions = header["versions"]
-    return (
-        f"With JAX {versions['jax']} and Python {header['python']}, on {header['cores']} cores of "
-        f"{header['cpu']}, loaded {header['load'][0]:.1f} before."
-    )
-
-
 TABLES: dict[str, Callable[[Numbers], str]] = {
     "losses": losses,
     "seeds": seeds,
@@ -212,20 +197,6 @@ TABLES: dict[str, Callable[[Numbers], str]] = {
     "where": where,
 }
 """By the name that stands in the page's marks."""
-
-
-def filled(path: Path, page: str, tables: Mapping[str, str]) -> str:
-    """The text of a page with each table between its marks."""
-    text = path.read_text(encoding="utf-8")
-    for name, own in tables.items():
-        begin, end = f"<!-- {page}: {name} -->\n", "\n<!-- end -->"
-        if text.count(begin) != 1:
-            raise ValueError(
-                f"{path} has the mark {begin.strip()!r} {text.count(begin)} times; once is right"
-            )
-        before, rest = text.split(begin)
-        text = before + begin + own + end + rest.split(end, 1)[1]
-    return text
 
 
 def write(path: Path, numbers: Numbers) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 import optax
 import torch
 from absl import app, flags
+from tables import table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tables of the tests
 
@@ -281,12 +282,6 @@ def digit(x: float) -> str:
     return f"{x:.0e}".replace("e-0", "e-").replace("e+0", "e+") if x else "0"
 
 
-def table(*rows: tuple[str, ...]) -> str:
-    """In Markdown; the first row is the head."""
-    head, *body = ("| " + " | ".join(row) + " |" for row in rows)
-    return "\n".join([head, "|--" * len(rows[0]) + "|", *body]) + "\n"
-
-
 def within(dtype: str, measure: Callable[[], Any]) -> Any:
     """What this returns where JAX has that precision."""
     jax.config.update("jax_enable_x64", dtype == "float64")
@@ -299,7 +294,7 @@ def optimizers() -> str:
     for name, line in show_progress(lines().items()):
         worst = [digit(within(dtype, partial(line.worst, dtype))) for dtype in DTYPES]
         rows.append((name, str(len(line.cases)), *worst))
-    return table(("class", "configurations", *DTYPES), *rows)
+    return table(("class", "configurations", *DTYPES), *rows) + "\n"
 
 
 def settings() -> str:
@@ -309,7 +304,7 @@ def settings() -> str:
         found = digit(within("float64", setting.difference))
         in_optax = digit(within("float64", setting.optax_difference)) if setting.in_optax else "—"
         rows.append((f"`{setting.shown}`", found, in_optax, setting.remark or f"`{setting.in_optax}`"))
-    return table(("setting", "gradtx", "Optax", "in Optax"), *rows)
+    return table(("setting", "gradtx", "Optax", "in Optax"), *rows) + "\n"
 
 
 def others() -> str:
@@ -324,7 +319,7 @@ def others() -> str:
         found = {dtype: within(dtype, lambda of=measure: list(of())) for dtype in dtypes}
         worst = [digit(np.max(found[dtype])) if dtype in found else "—" for dtype in DTYPES]
         rows.append((name, str(len(found["float64"])), *worst))
-    return table(("", "comparisons", *DTYPES), *rows)
+    return table(("", "comparisons", *DTYPES), *rows) + "\n"
 
 
 def versions() -> str:
