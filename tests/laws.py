@@ -18,9 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import gradtx
-from gradtx.arrays.numerics import at_least_float32
 from gradtx.checking import laws as checked
 from gradtx.checking.case import Case
+from gradtx.checking.case import assert_close as assert_close
+from gradtx.checking.case import assert_finite as assert_finite
+from gradtx.checking.case import assert_same_layout as assert_same_layout
+from gradtx.checking.case import numbers as numbers
 from gradtx.core.layout import is_coded
 from gradtx.core.leafwise import Leafwise
 from tests import given
@@ -28,10 +31,6 @@ from tests.closeness import double_precision
 from tests.compiling import USUAL
 from tests.table import Row
 
-PRECISE = {"rtol": 1e-11, "atol": 1e-11}
-CLOSE = {"rtol": 2e-6, "atol": 1e-6}
-"""In single precision: 8 units in the last place of 1, for a step or two that enlarge no rounding."""
-SINGLE = (np.float32, np.complex64, jnp.bfloat16, jnp.float16)
 Law = Callable[[Row], None]
 LAWS: list[Law] = []
 OF_STAGES: list[Law] = []
@@ -117,48 +116,12 @@ def looped(tx: Any, params: Any, grads: Any) -> tuple[Any, Any]:
     return jax.lax.scan(step, (params, tx.init(params)), stacked)[0]
 
 
-def aval(x: Any) -> Any:
-    x = jnp.asarray(x) if not hasattr(x, "dtype") else x
-    return x.shape, str(x.dtype), bool(getattr(x, "weak_type", False))
-
-
-def assert_same_layout(a: Any, b: Any) -> None:
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    assert [*map(aval, jax.tree.leaves(a))] == [*map(aval, jax.tree.leaves(b))]
-
-
-def numbers(x: Any) -> list[np.ndarray]:
-    """The leaves as NumPy arrays; keys as their bits."""
-    leaves = jax.tree.leaves(x)
-    bits = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x  # noqa: E731
-    return [np.asarray(bits(jnp.asarray(leaf))) for leaf in leaves]
-
-
-def assert_close(a: Any, b: Any, **bounds: float) -> None:
-    for x, y in zip(numbers(a), numbers(b), strict=True):
-        default = CLOSE if x.dtype in SINGLE or y.dtype in SINGLE else PRECISE
-        np.testing.assert_allclose(x.astype(np.complex128), y.astype(np.complex128), **(bounds or default))
-
-
-def assert_finite(x: Any) -> None:
-    for leaf in numbers(x):
-        assert np.all(np.isfinite(leaf.astype(np.complex128))), leaf
-
-
 # --- 1. fixed points --------------------------------------------------------------------------------
-
-DTYPES = [
-    (jnp.float32, jnp.float32),
-    (jnp.bfloat16, jnp.bfloat16),
-    (jnp.float16, jnp.float16),
-    (jnp.bfloat16, jnp.float32),
-    (jnp.float32, jnp.bfloat16),
-]
 
 
 @law_of_stages
 def layout_is_a_fixed_point(row: Row) -> None:
-    for param_dtype, grad_dtype in DTYPES:
+    for param_dtype, grad_dtype in checked.DTYPES:
         _assert_fixed_layout(row(), tree(0, param_dtype), tree(1, grad_dtype), row.like_torch)
 
 
@@ -167,12 +130,7 @@ def _assert_fixed_layout(tx: Any, params: Any, grads: Any, like_torch: bool = Fa
 
 
 def _assert_kept_layout(tx: Any, state: Any, params: Any, grads: Any, like_torch: bool) -> None:
-    updates, after = jax.eval_shape(tx.update, grads, state, params)
-    assert_same_layout(after, jax.eval_shape(lambda x: x, state))
-    wanted = jnp.promote_types(jax.tree.leaves(params)[0].dtype, jax.tree.leaves(grads)[0].dtype)
-    if tx.plan.is_wide:
-        wanted = at_least_float32(wanted)
-    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} <= {wanted}
+    checked.assert_kept_layout(Case(tx, params), state, params, grads)
     floating = [x.dtype for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
     assert all(dtype.itemsize >= (2 if like_torch else 4) or dtype == jnp.bfloat16 for dtype in floating)
 

@@ -13,9 +13,9 @@ from gradtx.arrays.types import Params, PyTree, State, Updates
 from gradtx.core.transformation import GradientTransformation
 from gradtx.step import apply_updates
 
-PRECISE = (1e-11, 1e-11)
-"""Relative and absolute, in float64: five digits above a rounding, and as many below a mistake."""
-CLOSE = (2e-6, 1e-6)
+PRECISE = {"rtol": 1e-11, "atol": 1e-11}
+"""In float64: five digits above a rounding, and as many below a mistake."""
+CLOSE = {"rtol": 2e-6, "atol": 1e-6}
 """In single precision: 8 units in the last place of 1, for a step or two that enlarge no rounding."""
 SINGLE = (np.float32, np.complex64, jnp.bfloat16, jnp.float16)
 
@@ -88,21 +88,23 @@ def is_key(x: Any) -> bool:
     return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
 
 
-def assert_close(a: PyTree, b: PyTree) -> None:
-    """The numbers of two trees are those of one formula."""
+def assert_close(a: PyTree, b: PyTree, **bounds: float) -> None:
+    """The numbers of two trees are those of one formula, to these bounds or those of their precision."""
     for x, y in zip(numbers(a), numbers(b), strict=True):
-        rtol, atol = CLOSE if x.dtype in SINGLE or y.dtype in SINGLE else PRECISE
-        np.testing.assert_allclose(x.astype(np.complex128), y.astype(np.complex128), rtol, atol)
+        usual = CLOSE if x.dtype in SINGLE or y.dtype in SINGLE else PRECISE
+        # To type checkers an unpacked float may be one of NumPy's flags.
+        limits: Any = bounds or usual
+        np.testing.assert_allclose(x.astype(np.complex128), y.astype(np.complex128), **limits)
 
 
-def assert_finite(x: PyTree, where: str) -> None:
+def assert_finite(x: PyTree, where: str = "of the tree") -> None:
     """There is no NaN and no infinity."""
     for leaf in numbers(x):
         if not np.all(np.isfinite(leaf.astype(np.complex128))):
             raise AssertionError(f"{where}: {leaf}")
 
 
-def assert_same_layout(a: PyTree, b: PyTree, what: str) -> None:
+def assert_same_layout(a: PyTree, b: PyTree, what: str = "a tree") -> None:
     """Two trees, or their shapes, have the same structure, shapes, dtypes and weak types."""
     if (old := jax.tree.structure(b)) != (new := jax.tree.structure(a)):
         raise AssertionError(f"{what} has the structure {new}, and had {old}")

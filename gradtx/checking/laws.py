@@ -52,12 +52,12 @@ DTYPES = [
 def the_state_keeps_its_layout(case: Case) -> None:
     """Structure, shapes and dtypes of the state are those of `init`, also in half precision."""
     for param_dtype, grad_dtype in DTYPES:
-        assert_fixed_layout(case, case.tree(0, param_dtype), case.tree(1, grad_dtype))
+        params = case.tree(0, param_dtype)
+        assert_kept_layout(case, jax.eval_shape(case.tx.init, params), params, case.tree(1, grad_dtype))
 
 
-def assert_fixed_layout(case: Case, params: Any, grads: Any) -> None:
-    """The layout of the state is a fixed point of `update`, and updates are of the promoted dtype."""
-    state = jax.eval_shape(case.tx.init, params)
+def assert_kept_layout(case: Case, state: Any, params: Any, grads: Any) -> None:
+    """An update leaves the layout of the state as it was, and updates are of the promoted dtype."""
     updates, after = jax.eval_shape(case.update, grads, state, params)
     assert_same_layout(after, state, "the state after an update")
     wanted = jnp.promote_types(jax.tree.leaves(params)[0].dtype, jax.tree.leaves(grads)[0].dtype)
