@@ -1,13 +1,13 @@
 """Bases of eigenvectors that follow a matrix as it changes, and matrices seen in them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gradtx.arrays.cond import cond
-from gradtx.arrays.types import Array
+from gradtx.arrays.types import Array, DType
 
 Side = Array | None
 """Of the rows or the columns of a stack of matrices: square matrices, or None for a side that has none."""
@@ -23,6 +23,27 @@ def sided(rows: int, columns: int, max_dim: int, one_sided: bool = False) -> lis
     """
     wanted = [rows <= columns, columns < rows] if one_sided else [True, True]
     return [n if want and n <= max_dim else 0 for n, want in zip((rows, columns), wanted, strict=True)]
+
+
+def no_moments(
+    parts: Sequence[tuple[int, int, int]], dtype: DType, max_dim: int, one_sided: bool = False
+) -> list[Array]:
+    """Square matrices of 0 for both sides of stacks of matrices, which have no entries for a side without.
+
+    Args:
+        parts: of each stack how many matrices it has, and their rows and columns.
+        dtype, max_dim, one_sided: of the matrices; see `sided`.
+    """
+    return [
+        jnp.zeros((count if n else 0, n, n), dtype)
+        for count, rows, columns in parts
+        for n in sided(rows, columns, max_dim, one_sided)
+    ]
+
+
+def identities(like: Sequence[Array]) -> list[Array]:
+    """As many identity matrices."""
+    return [jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), x.shape) for x in like]
 
 
 def side(x: Array) -> Side:

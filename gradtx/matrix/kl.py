@@ -13,7 +13,17 @@ from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
 from gradtx.matrix.axes import in_blocks, joined, matrix_axes, pieces, sizes
-from gradtx.matrix.bases import Side, check_method, on_stack, renewed, side, sided, turned, turned_back
+from gradtx.matrix.bases import (
+    Side,
+    check_method,
+    identities,
+    no_moments,
+    on_stack,
+    renewed,
+    side,
+    turned,
+    turned_back,
+)
 from gradtx.matrix.partner import descending
 from gradtx.values.domains import Count, Decay, NonNegative, Number
 
@@ -68,16 +78,9 @@ def _kl_rule(
     check_method(name, method)
 
     def init(param):
-        shapes = [
-            (count if n else 0, n, n)
-            for count, rows, columns in sizes(name, param.shape, axes)
-            for n in sided(rows, columns, max_dim)
-        ]
-        cov = [jnp.zeros(shape, param.dtype) for shape in shapes]
+        cov = no_moments(sizes(name, param.shape, axes), param.dtype, max_dim)
         # Until the first basis is there, a basis of 0 makes steps of 0.
-        basis = [
-            jnp.broadcast_to(jnp.eye(c.shape[-1], dtype=c.dtype), c.shape) if stagger else c for c in cov
-        ]
+        basis = identities(cov) if stagger else cov
         eigenvalues = [jnp.full(c.shape[:-1], FIRST_EIGENVALUE, c.dtype) for c in cov]
         zero = jnp.zeros_like(param)
         slots = dict(mu=zero, cov=cov, basis=basis, eigenvalues=eigenvalues)

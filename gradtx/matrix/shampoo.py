@@ -13,7 +13,7 @@ from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
 from gradtx.matrix.axes import in_blocks, joined, matrix_axes, pieces, sizes
-from gradtx.matrix.bases import ORTHONORMAL, Side, on_stack, side, sided, turned
+from gradtx.matrix.bases import ORTHONORMAL, Side, identities, no_moments, on_stack, side, turned
 from gradtx.matrix.partner import descending
 from gradtx.matrix.roots import Root, check_root, inverse_root
 from gradtx.transforms.adaptive import scale_by_adam
@@ -106,18 +106,13 @@ def scale_by_shampoo(
     axes: Any = in_blocks(weight_dimension_numbers, block_size)
 
     def init(param):
-        shapes = [
-            (count if n else 0, n, n)
-            for count, rows, columns in sizes(name, param.shape, axes)
-            for n in sided(rows, columns, max_dim)
-        ]
-        cov = [jnp.zeros(shape, param.dtype) for shape in shapes]
-        identity = [jnp.broadcast_to(jnp.eye(c.shape[-1], dtype=c.dtype), c.shape) for c in cov]
-        basis = [x if stagger else c for x, c in zip(identity, cov, strict=True)]
+        cov = no_moments(sizes(name, param.shape, axes), param.dtype, max_dim)
+        root = identities(cov)
+        basis = root if stagger else cov
         if method not in ORTHONORMAL:
             basis = [c[:0] for c in cov]
         rejected = jnp.zeros([], jnp.int32)
-        return dict(mu=jnp.zeros_like(param), cov=cov, root=identity, basis=basis, rejected=rejected)
+        return dict(mu=jnp.zeros_like(param), cov=cov, root=root, basis=basis, rejected=rejected)
 
     def update(grad, mu, cov, root, basis, rejected, step):
         t = step.astype(grad.dtype)
