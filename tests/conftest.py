@@ -11,6 +11,7 @@ compiling.set_flags()
 compiling.set_cache()
 
 import jax  # noqa: E402  (the flags come first)
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 pytest.register_assert_rewrite("tests.beside_optax", "tests.laws")
@@ -49,6 +50,13 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):  # once, and not in every process of xdist
         compiling.prune(compiling.cache_folder().parent)
+
+
+@pytest.fixture(autouse=True)
+def same_numbers(request: pytest.FixtureRequest) -> None:
+    """What a module draws from its RNG is the same whichever tests ran before."""
+    if (rng := getattr(request.module, "RNG", None)) is not None:
+        rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from tests.closeness import double_precision
 from tests.given import DRAWS_ANEW
 from tests.oracles import formulas as f
 
-normal = np.random.default_rng(0).normal
+RNG = np.random.default_rng(0)
+normal = RNG.normal
 EXAMPLES = settings(max_examples=10, deadline=None, derandomize=not DRAWS_ANEW, database=None)
 
 

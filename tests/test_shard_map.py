@@ -54,9 +54,9 @@ OF_TARGETS: dict[str, Callable[[Any], Any]] = {
     "backtracking": partial(loop, gradtx.chain(gradtx.sgd(1.0), SEARCH)),
     "torch.lbfgs": partial(loop, optim.lbfgs(max_iter=3, line_search_fn="strong_wolfe")),
 }
-rng = np.random.default_rng(0)
-SQUARES = rng.normal(size=(8, 4, 4)).astype(np.float32)
-LOGITS = rng.normal(size=(8, 2, 5, 4)).astype(np.float32)
+RNG = np.random.default_rng(0)
+SQUARES = RNG.normal(size=(8, 4, 4)).astype(np.float32)
+LOGITS = RNG.normal(size=(8, 2, 5, 4)).astype(np.float32)
 LABELS = np.array([[1, 2], [3, 0]])
 OF_ARRAYS: dict[str, tuple[Callable[..., Any], Any]] = {
     "hungarian_algorithm": (assignment.hungarian_algorithm, SQUARES),
