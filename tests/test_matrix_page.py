@@ -1,9 +1,6 @@
 """The page of matrix optimizers shows what was measured last."""
 
-import sys
 from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import matrix_page
 import parts

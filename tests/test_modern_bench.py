@@ -1,14 +1,8 @@
 """The formulas that the benchmark of modern optimizers writes by hand are those of the library."""
 
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
 from modern_cases import CASES, Case
 from modern_costs import differs
 

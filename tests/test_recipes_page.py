@@ -1,24 +1,20 @@
 """The benchmark of every recipe leaves none out: each can be trained by it, and stands on the page."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
-
-import gradtx
-from gradtx.core.recipe import Recipe
-from gradtx.values.factory import FACTORIES
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
 from recipes_cases import ELSEWHERE, NEEDS, found, recipes
 from recipes_page import link
 from recipes_tasks import TASKS
 from recipes_training import train
+
+import gradtx
+from gradtx.core.recipe import Recipe
+from gradtx.values.factory import FACTORIES
 
 ROOT = Path(__file__).parents[1]
 NO_OPTIMIZERS = {"add_decayed_weights", "freeze", "selective_transform", "reduce_variance", "shrink_params"}

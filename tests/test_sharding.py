@@ -1,25 +1,20 @@
 """States over the devices of a mesh: where they lie, and that their numbers are those of one device."""
 
-import sys
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sharding_programs  # noqa: E402
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
+from trees import gpt2  # noqa: E402
 
 import gradtx
 from tests.laws import Compilations, assert_close, normal, numbers
 from tests.table import ROWS, Row
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-
-import sharding_programs  # noqa: E402
-from trees import gpt2  # noqa: E402
 
 sharding = gradtx.sharding
 

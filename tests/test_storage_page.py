@@ -1,10 +1,7 @@
 """The page of fewer bytes shows what was measured last, of every way to train that the benchmark has."""
 
 import json
-import sys
 from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import storage_page
 from storage_cases import OTHERS, VARIANTS

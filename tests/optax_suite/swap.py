@@ -7,6 +7,7 @@ A name alone would not do: Optax's tests reach most things by their private modu
 import doctest
 import functools
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any
 
 import optax
 
-from benchmarks import optax_names
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import optax_names
 
 ROOT = Path(optax.__file__).parent
 
