@@ -65,7 +65,7 @@ CASES = [
     ),
     Case(
         "shampoo",
-        lambda: gradtx.shampoo(3e-3, every=EVERY),  # pyright: ignore[reportAttributeAccessIssue] - may be to come
+        lambda: gradtx.shampoo(3e-3, every=EVERY),
         other("Shampoo", lr=3e-3, preconditioning_compute_steps=EVERY),
         0.7,
         EVERY,
