@@ -20,6 +20,7 @@ from gradtx.matrix.bases import (
     no_moments,
     on_stack,
     renewed,
+    seen_anew,
     side,
     turned,
     turned_back,
@@ -34,7 +35,7 @@ class ScaleByKLShampooState(NamedTuple):
     """Where KL-Shampoo stands.
 
     count: int32 scalar, updates so far;
-    mu: a tree like the params, the mean of past gradients;
+    mu: a tree like the params, the mean of past gradients in the bases;
     cov: for each param a list, of the second moments L and R of its matrices; empty for a side without basis;
     basis: the same, of orthogonal matrices;
     eigenvalues: the same, of vectors;
@@ -89,25 +90,22 @@ def _kl_rule(
     def advance(grad, slots, step):
         begun = jnp.logical_or(stagger, step > 1)
 
-        def stepped(g: Array, m: Array, v: Array, q: Side, p: Side, *of_sides: Side) -> Any:
-            covs, values = of_sides[:2], of_sides[2:]
+        def stepped(g: Array, m: Array, v: Array, q: Side, p: Side, *values: Side) -> Any:
             rows, columns = g.shape[-2:]
             # 1 over the roots of both sides' eigenvalues, of a shape that multiplies the matrix.
             left, right = (
                 jnp.ones([], g.dtype) if e is None else jnp.expand_dims(1 / jnp.sqrt(e), -1 - i)
                 for i, e in enumerate(values)
             )
-            m_new, seen = decay_towards(m, g, b1), turned(g, q, p)
+            seen = turned(g, q, p)
+            m_new = decay_towards(m, seen, b1)
             v_new = decay_towards(v, jax.lax.square(seen), b2)
             size = sqrt(v_new) if adam else 1 / (left * right)
-            u = turned_back(turned(m_new, q, p) / (size + eps), q, p)
+            u = turned_back(m_new / (size + eps), q, p)
             # The first sample of all is seen through no other side.
             x = jnp.where(begun, turned(g, None, p) * right, g)
             y = jnp.where(begun, turned(g, q, None) * left, g).mT
-            followed = [
-                None if c is None else decay_towards(c, z @ z.mT / max(n, 1), b3)
-                for c, z, n in zip(covs, (x, y), (columns, rows), strict=True)
-            ]
+            moments = x @ x.mT / max(columns, 1), y @ y.mT / max(rows, 1)
             samples = jnp.mean((seen * right) ** 2, axis=-1), jnp.mean((seen * left) ** 2, axis=-2)
             spectra = [
                 None if e is None else jnp.where(begun, _at_least(decay_towards(e, own, b3)), e)
@@ -117,23 +115,28 @@ def _kl_rule(
                 u, m_new, v_new = (
                     jnp.where(begun, x, old) for x, old in ((u, 0 * g), (m_new, m), (v_new, v))
                 )
-            return (u, m_new, v_new), followed, spectra
+            return (u, m_new, v_new), moments, spectra
 
         own = {name: pieces(name, whole(slots[name]), axes) for name in ("mu", "nu") if name in slots}
         matrices = zip(pieces(name, whole(grad), axes), own["mu"], own.get("nu", own["mu"]), strict=True)
         new: list[tuple[Array, Array, Array]] = []
-        lists: dict[str, list[Array]] = dict(cov=[], eigenvalues=[])
+        covs: list[Array] = []
+        eigenvalues: list[Array] = []
         for i, stacks in enumerate(matrices):
             mine = slice(2 * i, 2 * i + 2)
-            olds = [slots[name][mine] for name in ("basis", "cov", "eigenvalues")]
-            after, *sides = on_stack(stepped, *stacks, *map(side, olds[0] + olds[1] + olds[2]))
+            values = slots["eigenvalues"][mine]
+            after, moments, spectra = on_stack(stepped, *stacks, *map(side, slots["basis"][mine] + values))
             new.append(after)
-            for name_of, old, found in zip(lists, olds[1:], sides, strict=True):
-                lists[name_of] += [x if y is None else everywhere(y) for x, y in zip(old, found, strict=True)]
+            for c, x in zip(slots["cov"][mine], moments, strict=True):
+                covs.append(everywhere(decay_towards(c, x, b3)) if c.size else c)
+            eigenvalues += [
+                old if e is None else everywhere(e) for old, e in zip(values, spectra, strict=True)
+            ]
         out, mu, nu = (
             sharded_like(grad, joined(name, list(x), grad.shape, axes)) for x in zip(*new, strict=True)
         )
-        return out, {**slots, **lists, "mu": mu, **(dict(nu=nu) if adam else {})}
+        followed = dict(mu=mu, cov=covs, eigenvalues=eigenvalues, **(dict(nu=nu) if adam else {}))
+        return out, {**slots, **followed}
 
     def update(grad, mu, cov, basis, eigenvalues, rejected, step):
         slots = dict(mu=mu, cov=cov, basis=basis, eigenvalues=eigenvalues, rejected=rejected)
@@ -143,14 +146,16 @@ def _kl_rule(
         slots = dict(mu=mu, nu=nu, cov=cov, basis=basis, eigenvalues=eigenvalues, rejected=rejected)
         return advance(grad, slots, step)
 
-    def refresh(cov, basis):
+    def refresh(mu, cov, basis):
         bases, good = list(basis), jnp.array(True)
         for i, (c, q) in enumerate(zip(cov, basis, strict=True)):
             if c.size:
                 new, _, signs = renewed(c, q, method, from_nothing=not stagger, ordered=False)
                 good &= jnp.all(jnp.isfinite(signs))
                 bases[i] = everywhere(new)
-        return dict(basis=bases), good
+        means = seen_anew(pieces(name, whole(mu), axes), basis, bases)
+        mu = sharded_like(mu, joined(name, means, mu.shape, axes))
+        return dict(mu=mu, basis=bases), good
 
     return init, update_of_adam if adam else update, refresh
 

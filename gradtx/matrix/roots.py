@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.types import Array, Scalar
 from gradtx.linear_algebra.roots import matrix_inverse_pth_root
-from gradtx.matrix.bases import ORTHONORMAL, eigenbasis, renewed
+from gradtx.matrix.bases import ORTHONORMAL, column_products, eigenbasis, renewed
 
 METHODS = ("eigh", "newton", *ORTHONORMAL)
 """How roots are computed: by eigenvalues, by the coupled Newton iteration, in a basis that is tracked."""
@@ -42,7 +42,7 @@ def inverse_root(
         vectors, eigenvalues = eigenbasis(cov)
     else:
         vectors, _, signs = renewed(cov, basis, method, from_nothing=from_nothing)
-        basis, eigenvalues = vectors, jnp.sum(vectors * (cov @ vectors), axis=-2)
+        basis, eigenvalues = vectors, column_products(vectors, cov @ vectors)
         eigenvalues = jnp.where(jnp.isfinite(signs), eigenvalues, jnp.nan)
     powers = (jnp.maximum(eigenvalues, 0) + eps) ** -exponent
     return Root((vectors * powers[..., None, :]) @ vectors.mT, basis, jnp.all(jnp.isfinite(powers)))

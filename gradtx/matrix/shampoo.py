@@ -13,7 +13,7 @@ from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
 from gradtx.matrix.axes import in_blocks, joined, matrix_axes, pieces, sizes
-from gradtx.matrix.bases import ORTHONORMAL, Side, identities, no_moments, on_stack, side, turned
+from gradtx.matrix.bases import ORTHONORMAL, Side, grams, identities, no_moments, on_stack, side, turned
 from gradtx.matrix.partner import descending
 from gradtx.matrix.roots import Root, check_root, inverse_root
 from gradtx.transforms.adaptive import scale_by_adam
@@ -118,12 +118,6 @@ def scale_by_shampoo(
         t = step.astype(grad.dtype)
         kept, taken = _weights(b2, t)
 
-        def followed(c: Side, x: Array) -> Side:
-            return None if c is None else kept * c + taken * (x @ x.mT)
-
-        def both_followed(g: Array, left: Side, right: Side) -> list[Side]:
-            return [followed(left, g), followed(right, g.mT)]
-
         def stepped(g: Array, m: Array, left: Side, right: Side) -> tuple[Array, Array]:
             m = decay_towards(m, g, b1)
             return turned(m, left, right) / one_minus_power(b1, t), m
@@ -134,8 +128,8 @@ def scale_by_shampoo(
         roots, bases = list(root), list(basis)
         for i, (g, m) in enumerate(zip(*stacks, strict=True)):
             mine = slice(2 * i, 2 * i + 2)
-            after = on_stack(both_followed, g, *map(side, cov[mine]))
-            covs += [old if c is None else everywhere(c) for old, c in zip(cov[mine], after, strict=True)]
+            for c, x in zip(cov[mine], on_stack(grams, g), strict=True):
+                covs.append(everywhere(kept * c + taken * x) if c.size else c)
             if not stagger:
                 both, rejected = at_once(covs[mine], root[mine], basis[mine], rejected, step)
                 roots[mine], bases[mine] = ([everywhere(x) for x in own] for own in both)

@@ -15,10 +15,12 @@ from gradtx.matrix.axes import in_blocks, joined, matrix_axes, pieces, sizes
 from gradtx.matrix.bases import (
     Side,
     check_method,
+    grams,
     identities,
     no_moments,
     on_stack,
     renewed,
+    seen_anew,
     side,
     turned,
     turned_back,
@@ -31,8 +33,8 @@ class ScaleBySOAPState(NamedTuple):
     """Where SOAP stands.
 
     count: int32 scalar, updates so far;
-    mu: a tree like the params, the mean of past gradients;
-    nu: a tree like the params, the mean of their squares in the bases;
+    mu: a tree like the params, the mean of past gradients in the bases;
+    nu: a tree like the params, the mean of their squares there;
     cov: for each param a list, of the means of G·Gᵀ and Gᵀ·G of its matrices; empty for a side without basis;
     basis: the same, of orthogonal matrices;
     rejected: a tree of int32 scalars, how often new bases were not finite and the old ones stayed.
@@ -73,9 +75,10 @@ def scale_by_soap(
     """SOAP's direction: Adam's, in a basis of eigenvectors for the rows and one for the columns.
 
     Lₜ = b3·Lₜ₋₁ + (1 − b3)·Gₜ·Gₜᵀ, Rₜ the same of Gₜᵀ·Gₜ, with bases of eigenvectors Q and P;
-    mₜ = b1·mₜ₋₁ + (1 − b1)·Gₜ, vₜ = b2·vₜ₋₁ + (1 − b2)·(Qᵀ·Gₜ·P)²; the update is
-    √(1 − b2ᵗ) / (1 − b1ᵗ)·Q·[Qᵀ·mₜ·P / (√vₜ + eps)]·Pᵀ. Every so many steps the bases follow L and R by one
-    step of orthogonal iteration, Q ← qr(L·Q), with its columns, and v, in the order of eigenvalues.
+    mₜ = b1·mₜ₋₁ + (1 − b1)·Qᵀ·Gₜ·P, vₜ = b2·vₜ₋₁ + (1 − b2)·(Qᵀ·Gₜ·P)²; the update is
+    √(1 − b2ᵗ) / (1 − b1ᵗ)·Q·[mₜ / (√vₜ + eps)]·Pᵀ. Every so many steps the bases follow L and R by one
+    step of orthogonal iteration, Q ← qr(L·Q), with its columns, and v, in the order of eigenvalues; m is
+    then seen in the new ones. The authors keep m outside the bases: the same update for more work.
 
     Args:
         b1: decay of the first moment, in [0, 1).
@@ -123,44 +126,41 @@ def scale_by_soap(
         t = (step if stagger else jnp.maximum(step - 1, 1)).astype(grad.dtype)
         scale = sqrt(one_minus_power(b2, t)) / one_minus_power(b1, t)
 
-        def stepped(g: Array, m: Array, v: Array, q: Side, p: Side, *covs: Side) -> Any:
-            m_new = decay_towards(m, g, b1)
-            v_new = decay_towards(v, jax.lax.square(turned(g, q, p)), b2)
-            u = scale * turned_back(turned(m_new, q, p) / (sqrt(v_new) + eps), q, p)
+        def stepped(g: Array, m: Array, v: Array, q: Side, p: Side) -> tuple[Array, Array, Array]:
+            seen = turned(g, q, p)
+            m_new, v_new = decay_towards(m, seen, b1), decay_towards(v, jax.lax.square(seen), b2)
+            u = scale * turned_back(m_new / (sqrt(v_new) + eps), q, p)
             if not stagger:
                 u, m_new, v_new = (
                     jnp.where(begun, x, old) for x, old in ((u, 0 * g), (m_new, m), (v_new, v))
                 )
-            followed = [
-                None if c is None else decay_towards(c, x @ x.mT, decay)
-                for c, x in zip(covs, (g, g.mT), strict=True)
-            ]
-            return (u, m_new, v_new), followed
+            return u, m_new, v_new
 
         stacks = [pieces(name, whole(x), axes) for x in (grad, mu, nu)]
         new: list[tuple[Array, Array, Array]] = []
         covs: list[Array] = []
         for i, (g, m, v) in enumerate(zip(*stacks, strict=True)):
             mine = slice(2 * i, 2 * i + 2)
-            own, followed = on_stack(stepped, g, m, v, *map(side, basis[mine]), *map(side, cov[mine]))
-            new.append(own)
-            covs += [old if c is None else everywhere(c) for old, c in zip(cov[mine], followed, strict=True)]
+            new.append(on_stack(stepped, g, m, v, *map(side, basis[mine])))
+            for c, x in zip(cov[mine], on_stack(grams, g), strict=True):
+                covs.append(everywhere(decay_towards(c, x, decay)) if c.size else c)
         out, mu, nu = (
             sharded_like(grad, joined(name, list(own), grad.shape, axes)) for own in zip(*new, strict=True)
         )
         return out, dict(mu=mu, nu=nu, cov=covs, basis=basis, rejected=rejected)
 
-    def refresh(nu, cov, basis):
-        stacks, bases, good = pieces(name, whole(nu), axes), list(basis), jnp.array(True)
+    def refresh(mu, nu, cov, basis):
+        squares, bases, good = pieces(name, whole(nu), axes), list(basis), jnp.array(True)
         for i, (c, q) in enumerate(zip(cov, basis, strict=True)):
             if c.size:
                 new, order, signs = renewed(c, q, method, from_nothing=not stagger)
                 good &= jnp.all(jnp.isfinite(signs))
                 bases[i] = everywhere(new)
                 along = order[..., :, None] if i % 2 == 0 else order[..., None, :]
-                stacks[i // 2] = jnp.take_along_axis(stacks[i // 2], along, axis=-2 + i % 2, mode="clip")
-        nu = sharded_like(nu, joined(name, stacks, nu.shape, axes))
-        return dict(nu=nu, basis=bases), good
+                squares[i // 2] = jnp.take_along_axis(squares[i // 2], along, axis=-2 + i % 2, mode="clip")
+        seen = seen_anew(pieces(name, whole(mu), axes), basis, bases), squares
+        mu, nu = (sharded_like(nu, joined(name, stacks, nu.shape, axes)) for stacks in seen)
+        return dict(mu=mu, nu=nu, basis=bases), good
 
     return init, update, refresh
 
