@@ -1,4 +1,5 @@
-"""Shampoo, SOAP and their kin: their formulas over many steps, invariances, blocks, what is not finite."""
+"""Shampoo, SOAP and their kin: their formulas over many steps, invariances (Muon's too), blocks, what is
+not finite."""
 
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_kl_equals_its_authors_over_20_steps(adam, every, stagger, x64) -> None:
 
 # --- invariances ------------------------------------------------------------------------------------
 
-AT_ONCE = {
+EQUIVARIANT = {
     "soap": gradtx.scale_by_soap(every=2, stagger=False),
     "soap-eigh": gradtx.scale_by_soap(every=2, stagger=False, method="eigh"),
     "shampoo": gradtx.scale_by_shampoo(every=2, stagger=False, eps=1e-3),
@@ -87,13 +88,17 @@ AT_ONCE = {
     "shampoo-qr": gradtx.scale_by_shampoo(every=2, stagger=False, eps=1e-3, method="qr"),
     "kl_shampoo": gradtx.scale_by_kl_shampoo(every=2, stagger=False),
     "kl_soap": gradtx.scale_by_kl_soap(every=2, stagger=False),
+    "muon": gradtx.scale_by_muon(),
+    "muon-polar_express": gradtx.scale_by_muon("polar_express", 5, ns_beyond="last", nesterov=False),
+    "muon-spectral": gradtx.scale_by_muon(preconditioning="spectral", adaptive=True),
+    "muon-svd": gradtx.scale_by_muon(method="svd"),
 }
 
 
-@pytest.mark.parametrize("name", AT_ONCE)
+@pytest.mark.parametrize("name", EQUIVARIANT)
 def test_orthogonal_changes_of_rows_and_columns_pass_through(name) -> None:
     with double_precision():
-        run = series(AT_ONCE[name])
+        run = series(EQUIVARIANT[name])
 
         @EXAMPLES
         @given(st.integers(0, 2**31))

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from gradtx.arrays import errors
 from gradtx.arrays.cond import cond
+from gradtx.arrays.meshes import everywhere
 from gradtx.arrays.numerics import as_array, at_least_float32, cast, safe_increment
 from gradtx.arrays.per_tensor import row_of
 from gradtx.arrays.types import Array, DType, PyTree
@@ -53,7 +54,7 @@ class LeafwiseProgram:
         self.one = jax.jit(_named(self._one, self.name), static_argnames=("out_dtype", "path"))
         # What it makes lies where the param does, also if the param says nothing but its shape.
         self.start = jax.jit(self.start_one, static_argnames="path", keep_unused=True)
-        self.refresh = jax.jit(self._refresh, static_argnames=("stage", "every", "spread", "batch"))
+        self.refresh = jax.jit(self._refresh, static_argnames=("stage", "shape", "every", "spread", "batch"))
         # One for each batch, so that a program goes with what holds it.
         self.many = cache(self._many)
 
@@ -125,11 +126,15 @@ class LeafwiseProgram:
         step: Array,
         *,
         stage: int,
+        shape: tuple[int, ...],
         every: int,
         spread: bool,
         batch: Batch,
     ) -> list[Slots]:
-        """Of tensors of one shape the slots that `refresh` changes, refreshed where they are due."""
+        """Of tensors of one shape the slots that `refresh` changes, refreshed where they are due.
+
+        They lie where `init` put them: everywhere, but for those of the tensors' shape.
+        """
         filled = self.template.fill(numbers)[stage]
         rule, layout = filled.rule, filled.layout
         asked = rule.asks.refresh or ()
@@ -149,8 +154,10 @@ class LeafwiseProgram:
         every_one = lambda some: batch.map(refreshed, [(slots,) for slots in some])  # noqa: E731
         if not spread:
             all_of = lambda some: list(map(taken, some, every_one(some)))  # noqa: E731
-            return cond((step - 1) % every == 0, all_of, lambda some: list(some), list(tensors))
-        return in_turns(every_one, list(tensors), (step - 1) % every, every)
+            new = cond((step - 1) % every == 0, all_of, lambda some: list(some), list(tensors))
+        else:
+            new = in_turns(every_one, list(tensors), (step - 1) % every, every)
+        return jax.tree.map(lambda x: x if x.shape == shape else everywhere(x), new)
 
 
 Refreshed = tuple[Slots, Array | None]

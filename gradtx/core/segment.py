@@ -264,7 +264,8 @@ class LeafwiseSegment:
         for members in alike(parts, list(run.which)):
             program, shared = calls[run.which[members[0]]]
             given = [old[i] for i in members], shared.numbers, shared.steps[j]
-            new = program.refresh(*given, stage=j, batch=self.batch, **stage.periodic._asdict())
+            static = dict(stage=j, shape=tensors[members[0]].grad.shape, batch=self.batch)
+            new = program.refresh(*given, **static, **stage.periodic._asdict())
             for i, own in zip(members, new, strict=True):
                 slots[i][j] = {**slots[i][j], **own}
 

@@ -152,7 +152,7 @@ def _kl_rule(
             if c.size:
                 new, _, signs = renewed(c, q, method, from_nothing=not stagger, ordered=False)
                 good &= jnp.all(jnp.isfinite(signs))
-                bases[i] = everywhere(new)
+                bases[i] = new
         means = seen_anew(pieces(name, whole(mu), axes), basis, bases)
         mu = sharded_like(mu, joined(name, means, mu.shape, axes))
         return dict(mu=mu, basis=bases), good

@@ -176,10 +176,7 @@ def scale_by_shampoo(
             root for i in range(0, len(cov), 2) for root in renewed_both(cov[i : i + 2], basis[i : i + 2])
         ]
         good = jnp.all(jnp.array([one.good for one in found]))
-        return dict(
-            root=[everywhere(one.root) if one.root.size else one.root for one in found],
-            basis=[everywhere(one.basis) if one.basis.size else one.basis for one in found],
-        ), good
+        return dict(root=[one.root for one in found], basis=[one.basis for one in found]), good
 
     return init, update, refresh
 

@@ -155,7 +155,7 @@ def scale_by_soap(
             if c.size:
                 new, order, signs = renewed(c, q, method, from_nothing=not stagger)
                 good &= jnp.all(jnp.isfinite(signs))
-                bases[i] = everywhere(new)
+                bases[i] = new
                 along = order[..., :, None] if i % 2 == 0 else order[..., None, :]
                 squares[i // 2] = jnp.take_along_axis(squares[i // 2], along, axis=-2 + i % 2, mode="clip")
         seen = seen_anew(pieces(name, whole(mu), axes), basis, bases), squares
