@@ -60,7 +60,10 @@ STEPS = 20
 
 def assert_same_way(step: Any, on_mesh: Any, start: Any, state: Any, placed: Any, place: Any) -> None:
     """Twenty steps on the mesh lead where those of one device do, to 1e-12 of the way; one compilation."""
-    centres = [params_of(i + 1) for i in range(4)]
+    centres = [
+        jax.tree.map(lambda x, like: x[tuple(map(slice, like.shape))], params_of(i + 1), start)
+        for i in range(4)
+    ]
     alone = jax.jit(step)
     expected, found = start, place(start)
     for i in range(STEPS):
@@ -85,6 +88,11 @@ GROWS = ("hutchinson", "param_block")
 """In the names of rows that hand out more the larger the params are, so that these would not stay finite."""
 
 
+FOLLOWS = ("soap", "kl_")
+"""In the names of rows with bases that follow gradients. In directions that no gradient has had yet they are
+what rounding makes of them, so that theirs are square."""
+
+
 def finite(row: Row) -> Any:
     tx = row()
     return gradtx.chain(tx, gradtx.scale(-1e-3)) if any(name in row.name for name in GROWS) else tx
@@ -93,6 +101,8 @@ def finite(row: Row) -> Any:
 @pytest.mark.parametrize("row", rows(ROWS))
 def test_a_sharded_state_has_the_numbers_of_one_device(row: Row, x64: None) -> None:
     tx, mesh, params = finite(row), mesh_of(AxisType.Auto), params_of(0)
+    if any(name in row.name for name in FOLLOWS):
+        params["w"] = params["w"][:, :16]
     everywhere = NamedSharding(mesh, P())
     shardings = sharding.of_state(tx, params, mesh, "data", min_size=0)
     step = in_bowl(tx)
