@@ -11,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import gradtx
+from gradtx.arrays.loops import at_most_once
 from gradtx.arrays.select import select
 from tests.laws import Compilations, assert_close, assert_same_layout, normal, tree
 
@@ -263,6 +264,39 @@ def test_refreshes_take_turns(count: int, batch: gradtx.Batch, mode: Any) -> Non
     of_one_shape = [sum(times[f"w{i}"] for i in range(count)) for times in seen]
     due = np.diff([0, *of_one_shape])
     assert due.max() <= -(-count // 4) and due.sum() == 2 * count
+
+
+def test_what_is_not_due_is_not_computed() -> None:
+    """A rule that asks whether it is due skips what costs much; shapes take turns with each other."""
+    seen = []
+
+    @gradtx.leafwise(state=BasisState, every="every", spread="spread")
+    def counting(every: gradtx.Static[int] = 3, spread: gradtx.Static[bool] = True):
+        def init(param):
+            return dict(total=jnp.zeros_like(param), basis=jnp.eye(len(param)), times=jnp.zeros([]))
+
+        def update(grad, total, basis, times):
+            return grad, dict(total=total, basis=basis, times=times)
+
+        def costly(times):
+            jax.debug.callback(lambda: seen.append(1))
+            return times + 1
+
+        def refresh(times, due):
+            return dict(times=at_most_once(due, costly, times))
+
+        return init, update, refresh
+
+    for tx, expected in ((counting(), [1, 2, 2, 3, 4, 4]), (counting(3, False), [2, 2, 2, 4, 4, 4])):
+        params, found = matrices(1), []
+        seen.clear()
+        state = tx.init(params)
+        for _ in range(6):
+            _, state = tx.update(params, state, params)
+            jax.effects_barrier()
+            found.append(len(seen))
+        assert found == expected
+        assert set(map(int, state.times.values())) == {2}
 
 
 def test_refreshes_of_all_at_once_are_those_of_each_alone() -> None:

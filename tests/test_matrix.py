@@ -358,8 +358,9 @@ def test_soap_has_no_branch_and_does_not_grow_with_the_blocks_of_a_shape() -> No
         with gradtx.batching(gradtx.Stack()):
             return str(jax.make_jaxpr(tx.update)(params, tx.init(params)))
 
-    assert "cond[" not in jaxpr(10) and "while[" not in jaxpr(10)
-    assert jaxpr(10).count("dot_general") == jaxpr(20).count("dot_general")
+    assert "cond[" not in jaxpr(10)
+    for operation in ("dot_general", "while["):
+        assert 0 < jaxpr(10).count(operation) == jaxpr(20).count(operation)
     whole_factors = r":f32\[[^\]]*(4,4|6,6|4,6)\] = select_n"
     assert not re.search(whole_factors, jaxpr(10)) and re.search(whole_factors, jaxpr(10, stagger=False))
 

@@ -25,6 +25,17 @@ def while_loop(goes_on: Callable[[T], Array], step: Callable[[T], T], carry: T) 
     return jax.lax.while_loop(goes_on, lambda now: varied_like(step(now), carry), carry)
 
 
+def at_most_once(condition: Array | None, function: Callable[[T], T], x: T) -> T:
+    """function(x), computed only where the condition holds, and else x; None is a condition that holds.
+
+    A loop of one pass or none, and no branch; it has no derivative. What in it does not depend on x, XLA
+    computes before the loop, in any case.
+    """
+    if condition is None:
+        return function(x)
+    return fori_loop(0, condition.astype("int32"), lambda i, now: function(now), x)
+
+
 def fori_loop(lower: Scalar, upper: Scalar, step: Callable[[Any, T], T], carry: T) -> T:
     """`jax.lax.fori_loop`."""
     if not in_shard_map():

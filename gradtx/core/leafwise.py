@@ -287,7 +287,8 @@ def leafwise(
             ``refresh`` is due. It names slots, those that it reads or changes, and returns a dict of those
             that it changed; or that and whether they are to be taken. Where not, the old ones stay, and a
             slot ``rejected`` of whole numbers counts it. It runs for all tensors of one shape together,
-            after the update.
+            after the update. It may name ``due``: whether what it returns will be looked at, or None if
+            surely.
         spread: whether tensors take turns, about one in `every` at each step, so that all steps cost the
             same; otherwise all are due at the first step and at every so many after it. The name of an
             argument leaves it to the user.

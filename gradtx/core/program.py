@@ -124,6 +124,7 @@ class LeafwiseProgram:
         tensors: Sequence[Slots],
         numbers: Sequence[Any],
         step: Array,
+        offset: int,
         *,
         stage: int,
         shape: tuple[int, ...],
@@ -139,10 +140,10 @@ class LeafwiseProgram:
         rule, layout = filled.rule, filled.layout
         asked = rule.asks.refresh or ()
 
-        def refreshed(slots: Slots) -> Refreshed:
+        def refreshed(slots: Slots, due: Array | None) -> Refreshed:
             assert rule.refresh is not None
-            named = {name: slots[name] for name in asked}
-            out = rule.refresh(**layout.read(named))
+            named = {name: slots[name] for name in asked if name in slots}
+            out = rule.refresh(**layout.read(named), **({DUE: due} if DUE in asked else {}))
             new, good = out if isinstance(out, tuple) else (out, None)
             if not isinstance(new, dict) or not new.keys() <= named.keys():
                 raise ValueError(
@@ -151,12 +152,14 @@ class LeafwiseProgram:
                 )
             return layout.write(filled.name, new, {name: slots[name] for name in new}), good
 
-        every_one = lambda some: batch.map(refreshed, [(slots,) for slots in some])  # noqa: E731
+        def each(some: list[Slots], due: Sequence[Array | None]) -> list[Refreshed]:
+            return batch.map(refreshed, list(zip(some, due, strict=True)))
+
         if not spread:
-            all_of = lambda some: list(map(taken, some, every_one(some)))  # noqa: E731
+            all_of = lambda some: list(map(taken, some, each(some, [None] * len(some))))  # noqa: E731
             new = cond((step - 1) % every == 0, all_of, lambda some: list(some), list(tensors))
         else:
-            new = in_turns(every_one, list(tensors), (step - 1) % every, every)
+            new = in_turns(each, list(tensors), (step - 1 - offset) % every, every)
         return jax.tree.map(lambda x: x if x.shape == shape else everywhere(x), new)
 
 
@@ -164,6 +167,8 @@ Refreshed = tuple[Slots, Array | None]
 """Slots that were refreshed, and whether they are to be taken; None if they are without question."""
 REJECTED = "rejected"
 """The slot that counts how often they were not."""
+DUE = "due"
+"""By this name a refresh asks whether it is due; None if it surely is."""
 
 
 def taken(old: Slots, refreshed: Refreshed) -> Slots:
@@ -177,20 +182,23 @@ def taken(old: Slots, refreshed: Refreshed) -> Slots:
 
 
 def in_turns(
-    function: Callable[[list[Slots]], list[Refreshed]], tensors: list[Slots], turn: Array, turns: int
+    function: Callable[[list[Slots], list[Array]], list[Refreshed]],
+    tensors: list[Slots],
+    turn: Array,
+    turns: int,
 ) -> list[Slots]:
     """Slots that the function changes, after those went through it whose turn it is: about one of `turns`.
 
-    As many go through it at every turn, ⌈n / turns⌉, so that all turns cost the same, and there is no branch.
+    As many go through it at every turn, ⌈n / turns⌉, so that there is no branch; it is told which are due.
     """
     count = len(tensors)
     begin, end = (-(-(k * count) // turns) for k in (turn, turn + 1))
     places = [begin + k for k in range(-(-count // turns))]
+    flags = [place < end for place in places]
     stacked = STACK.stack(tensors)
     changed: dict[str, PyTree] = {}
     due = [jax.tree.map(partial(one_of, place), stacked) for place in places]
-    for place, (new, good) in zip(places, function(due), strict=True):
-        is_due = place < end
+    for place, is_due, (new, good) in zip(places, flags, function(due, flags), strict=True):
         # Where fewer are due than go through it, what comes out goes nowhere.
         target = jnp.where(is_due if good is None else is_due & good, place, count)
         for name, x in new.items():

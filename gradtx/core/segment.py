@@ -261,9 +261,10 @@ class LeafwiseSegment:
         names = [name for name in stage.form.slots if name in asked]
         old = [{name: own[j][name] for name in names} for own in slots]
         parts = [x._replace(param=None, slots=part) for x, part in zip(tensors, old, strict=True)]
-        for members in alike(parts, list(run.which)):
+        for place, members in enumerate(alike(parts, list(run.which))):
             program, shared = calls[run.which[members[0]]]
-            given = [old[i] for i in members], shared.numbers, shared.steps[j]
+            # Each shape begins a step after the one before, so that not all have many that are due at once.
+            given = [old[i] for i in members], shared.numbers, shared.steps[j], np.int32(place)
             static = dict(stage=j, shape=tensors[members[0]].grad.shape, batch=self.batch)
             new = program.refresh(*given, **static, **stage.periodic._asdict())
             for i, own in zip(members, new, strict=True):

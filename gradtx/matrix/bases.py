@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays.cond import cond
+from gradtx.arrays.loops import at_most_once
 from gradtx.arrays.types import Array, DType
 
 Side = Array | None
@@ -132,7 +133,13 @@ def as_they_are(cov: Array) -> Array:
 
 
 def renewed(
-    cov: Array, basis: Array, method: str, *, from_nothing: bool, ordered: bool = True
+    cov: Array,
+    basis: Array,
+    method: str,
+    *,
+    from_nothing: bool,
+    ordered: bool = True,
+    due: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """A basis after a step by this method, or anew; see `power_step` for what is returned.
 
@@ -142,22 +149,26 @@ def renewed(
         method: ``"eigh"`` for a new one each time, or one of `ORTHONORMAL`.
         from_nothing: whether the one before may be 0, and the next one then is new.
         ordered: as in `power_step`.
+        due: whether it is wanted at all; if not, anything is returned. Default: it is.
     """
 
-    def anew(cov: Array, basis: Array) -> tuple[Array, Array, Array]:
-        del basis
+    def anew(cov: Array) -> tuple[Array, Array, Array]:
         vectors, eigenvalues = eigenbasis(cov)
         return vectors, as_they_are(cov), eigenvalues
 
-    def next_one(cov: Array, basis: Array) -> tuple[Array, Array, Array]:
+    def followed(cov: Array, basis: Array) -> tuple[Array, Array, Array]:
         return power_step(cov, basis, method, ordered)
 
+    def found(start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        if method == "eigh":
+            return anew(start[0])
+        if not from_nothing:
+            return followed(cov, start[0])
+        return cond(jnp.any(start[0]), followed, lambda cov, _: anew(cov), cov, start[0])
+
     cov, basis = map(jax.lax.stop_gradient, (cov, basis))
-    if method == "eigh":
-        return anew(cov, basis)
-    if not from_nothing:
-        return next_one(cov, basis)
-    return cond(jnp.any(basis), next_one, anew, cov, basis)
+    start = cov if method == "eigh" else basis
+    return at_most_once(due, found, (start, as_they_are(cov), jnp.zeros(cov.shape[:-1], cov.dtype)))
 
 
 def _by_householder(x: Array) -> tuple[Array, None]:

@@ -146,11 +146,11 @@ def _kl_rule(
         slots = dict(mu=mu, nu=nu, cov=cov, basis=basis, eigenvalues=eigenvalues, rejected=rejected)
         return advance(grad, slots, step)
 
-    def refresh(mu, cov, basis):
+    def refresh(mu, cov, basis, due):
         bases, good = list(basis), jnp.array(True)
         for i, (c, q) in enumerate(zip(cov, basis, strict=True)):
             if c.size:
-                new, _, signs = renewed(c, q, method, from_nothing=not stagger, ordered=False)
+                new, _, signs = renewed(c, q, method, from_nothing=not stagger, ordered=False, due=due)
                 good &= jnp.all(jnp.isfinite(signs))
                 bases[i] = new
         means = seen_anew(pieces(name, whole(mu), axes), basis, bases)

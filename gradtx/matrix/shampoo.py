@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gradtx.arrays.cond import cond
+from gradtx.arrays.loops import at_most_once
 from gradtx.arrays.meshes import everywhere, sharded_like, whole
 from gradtx.arrays.numerics import cast, decay_towards, one_minus_power
 from gradtx.arrays.types import Array, Params, Scalar, Selector
@@ -158,22 +159,28 @@ def scale_by_shampoo(
 
         return cond((step - 1) % every == 0, renewed, lambda: ([roots, bases], rejected))
 
-    def renewed_both(covs: list[Array], bases: list[Array]) -> list[Root]:
+    def renewed_both(covs: list[Array], bases: list[Array], due: Array | None = None) -> list[Root]:
         e = exponent or 1 / (2 * max(sum(c.size > 0 for c in covs), 1))
 
         def one(c: Array, q: Array) -> Root:
-            root = inverse_root(c, q, e, eps, method, from_nothing=not stagger)
-            return jax.tree.map(jax.lax.stop_gradient, root)
+            c, q, ridge = map(jax.lax.stop_gradient, (c, q, eps))
+
+            def found(start: Root) -> Root:
+                return inverse_root(start.root, start.basis, e, ridge, method, from_nothing=not stagger)
+
+            return at_most_once(due, found, Root(c, q, jnp.array(True)))
 
         return [
             one(c, q) if c.size else Root(c, q, jnp.array(True)) for c, q in zip(covs, bases, strict=True)
         ]
 
-    def refresh(cov, root, basis):
+    def refresh(cov, root, basis, due):
         if not stagger:
             return {}
         found = [
-            root for i in range(0, len(cov), 2) for root in renewed_both(cov[i : i + 2], basis[i : i + 2])
+            root
+            for i in range(0, len(cov), 2)
+            for root in renewed_both(cov[i : i + 2], basis[i : i + 2], due)
         ]
         good = jnp.all(jnp.array([one.good for one in found]))
         return dict(root=[one.root for one in found], basis=[one.basis for one in found]), good

@@ -149,11 +149,11 @@ def scale_by_soap(
         )
         return out, dict(mu=mu, nu=nu, cov=covs, basis=basis, rejected=rejected)
 
-    def refresh(mu, nu, cov, basis):
+    def refresh(mu, nu, cov, basis, due):
         squares, bases, good = pieces(name, whole(nu), axes), list(basis), jnp.array(True)
         for i, (c, q) in enumerate(zip(cov, basis, strict=True)):
             if c.size:
-                new, order, signs = renewed(c, q, method, from_nothing=not stagger)
+                new, order, signs = renewed(c, q, method, from_nothing=not stagger, due=due)
                 good &= jnp.all(jnp.isfinite(signs))
                 bases[i] = new
                 along = order[..., :, None] if i % 2 == 0 else order[..., None, :]
