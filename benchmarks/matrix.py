@@ -9,11 +9,14 @@ this file, with --quick nowhere; each that is measured replaces the old one, and
 `--parts none` measures nothing, and writes the page of what is there.
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as docs/matrix_optimizers.md advises
 
 import jax
 import matrix_costs as costs
