@@ -13,6 +13,7 @@ from jax.sharding import PartitionSpec as P
 from trees import gpt2  # noqa: E402
 
 import gradtx
+from gradtx.sharding.sharing import Apart
 from tests.laws import Compilations, assert_close, normal, numbers
 from tests.table import ROWS, Row
 
@@ -402,20 +403,103 @@ def test_each_device_computes_its_share_of_the_matrices(axes: Any, x64: None) ->
     assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_shares_in_shard_map_are_what_each_would_compute(x64: None) -> None:
-    mesh, tx = mesh_of(AxisType.Auto), gradtx.contrib.muon(0.02)
+FEW_AND_MANY = {f"w{i}": (16, 24) for i in range(10)} | {f"u{i}": (24, 16) for i in range(3)}
+"""Ten of a shape, more than devices, and three, which are so few that they are summed."""
+
+
+def test_shares_are_bit_for_bit_what_each_device_would_compute() -> None:
+    mesh, tx = mesh_of(AxisType.Auto), gradtx.contrib.muon(0.02, ns_steps=3)
+    params = normal(FEW_AND_MANY, 0, jnp.float32)
+    state = tx.init(params)
+    with gradtx.batching(Apart()):
+        expected = jax.jit(tx.update)(params, state, params)
+    shared = sharding.shared_out(tx, "data")
+    programs = {"shard_map": jax.shard_map(shared.update, mesh=mesh, in_specs=P(), out_specs=P())}
+    programs |= dict.fromkeys(("jit", "FSDP"), shared.update)
+    for name, update in programs.items():
+        where = jax.tree.map(
+            lambda x, cut=name == "FSDP": NamedSharding(mesh, P("data") if cut and x.ndim == 2 else P()),
+            (params, state),
+        )
+        with jax.set_mesh(mesh):
+            given = *jax.device_put((params, state), where), jax.device_put(params, where[0])
+            compiled = jax.jit(update, out_shardings=where).lower(*given).compile()
+            found = jax.block_until_ready(compiled(*given))
+        for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_array_equal(x, y, err_msg=name)
+        # Of params that the axis cuts, one brings the matrices of a shape together, and one takes them back.
+        text = compiled.as_text()
+        assert times(text, "all-to-all") == (2 if name == "FSDP" else 0) and times(text, "all-reduce") == 1
+        assert name == "FSDP" or times(text, "all-gather") == 1
+
+
+@pytest.mark.parametrize("spec", [P("data"), P(None, "model"), P("model", "data")], ids=str)
+@pytest.mark.parametrize("axes", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"])
+def test_params_that_axes_cut_are_shared_out(axes: Any, spec: Any, x64: None) -> None:
+    mesh, tx = mesh_of(axes, (4, 2), ("data", "model")), gradtx.contrib.muon(0.02)
     params = normal(MATRICES, 0)
     state = tx.init(params)
+    expected = jax.jit(tx.update)(params, state, params)
+    where = jax.tree.map(lambda x: NamedSharding(mesh, spec if x.ndim == 2 else P()), (params, state))
+    with jax.set_mesh(mesh):
+        given = *jax.device_put((params, state), where), jax.device_put(params, where[0])
+        update = sharding.shared_out(tx, "data").update
+        compiled = jax.jit(update, out_shardings=where).lower(*given).compile()
+        assert_close(jax.block_until_ready(compiled(*given)), expected, rtol=1e-12, atol=1e-12)
+    counts = {kind: times(compiled.as_text(), kind) for kind in ("all-to-all", "all-gather")}
+    # Two shapes, there and back; along the other axis XLA multiplies pieces, or the type says to gather.
+    assert counts["all-to-all"] == (4 if "data" in spec else 0)
+    if axes == AxisType.Explicit:
+        assert counts["all-gather"] == {P("data"): 0, P(None, "model"): 4, P("model", "data"): 2}[spec]
 
-    def mapped(one: Any) -> Any:
-        step = jax.shard_map(step_of(one), mesh=mesh, in_specs=(P(), P(), P()), out_specs=P())
-        return jax.jit(step).lower(params, state, params).compile()
 
-    shared = mapped(sharding.shared_out(tx, "data"))
-    found, expected = (jax.block_until_ready(run(params, state, params)) for run in (shared, mapped(tx)))
-    # The compiler fuses the two in different ways.
-    assert_close(found, expected, rtol=1e-12, atol=1e-12)
-    assert times(shared.as_text(), "all-gather") == 2
+def test_matrices_that_lie_in_different_ways_share_a_shape(x64: None) -> None:
+    mesh, tx = mesh_of(AxisType.Explicit), gradtx.contrib.muon(0.02)
+    params = normal({f"w{i}": (32, 32) for i in range(4)}, 0)
+    expected, _ = tx.update(params, tx.init(params), params)
+    specs = dict(zip(params, (P("data"), P(), P(None, "data"), P("data")), strict=True))
+    with jax.set_mesh(mesh):
+        given = {name: jax.device_put(x, NamedSharding(mesh, specs[name])) for name, x in params.items()}
+        found, _ = jax.jit(sharding.shared_out(tx, "data").update)(given, tx.init(given), given)
+        assert_close(jax.block_until_ready(found), expected, rtol=1e-12, atol=1e-12)
+    assert {name: x.sharding.spec for name, x in found.items()} == {
+        "w0": P("data", None), "w1": P(None, None), "w2": P(None, "data"), "w3": P("data", None)
+    }  # fmt: skip
+
+
+WIDE = {"up": (8, 32), "down": (32, 8), "attention": (8, 24), "out": (8, 8)}
+BLOCKS = {f"{name}{i}": shape for name, shape in WIDE.items() for i in range(12)}
+
+
+@pytest.mark.parametrize("is_mapped", [False, True], ids=["jit", "shard_map"])
+def test_what_is_left_over_of_shapes_goes_to_the_devices_with_the_least(is_mapped: bool) -> None:
+    done: list[tuple[int, int]] = []
+
+    @gradtx.leafwise(batch=True)
+    def recorded() -> Any:
+        def update(grad: Any) -> Any:
+            device = jax.lax.axis_index("data")
+            jax.debug.callback(lambda device: done.append((int(device), grad.size)), device)
+            wide = grad if grad.shape[0] < grad.shape[1] else grad.T
+            return ((wide @ wide.T) @ wide).reshape(grad.shape)
+
+        return update
+
+    mesh, tx = mesh_of(AxisType.Auto), sharding.shared_out(recorded(), "data")
+    params, update = normal(BLOCKS, 0, jnp.float32), tx.update
+    state = tx.init(params)
+    if is_mapped:
+        update = jax.shard_map(update, mesh=mesh, in_specs=P(), out_specs=P())
+    with jax.set_mesh(mesh):
+        jax.block_until_ready(jax.jit(update)(params, state))
+        jax.effects_barrier()
+    # With one side of 8 a matrix costs what it holds, 4, 4, 3 or 1. Each is computed once. Every device has
+    # one of each, 12; what is left over, 6 on the mean, is 7 at most, where two of each would be 12.
+    loads = np.bincount([device for device, _ in done], [size for _, size in done])
+    assert len(done) == len(BLOCKS) and loads.sum() == 12 * 8 * (32 + 32 + 24 + 8)
+    assert loads.max() / loads.mean() == pytest.approx(19 / 18)
+    plan = sharding.plan(tx, params, AbstractMesh((8,), ("data",)), "data")
+    assert plan.flops / plan.flops_alone == pytest.approx(loads.max() / loads.sum())
 
 
 def test_shared_out_says_what_it_lacks() -> None:

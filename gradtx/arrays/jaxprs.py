@@ -20,17 +20,21 @@ def operations(jaxpr: Any, times: int = 1) -> Iterator[Operation]:
     Of branches those with the most matrix work count.
     """
     for equation in jaxpr.eqns:
-        inner = [
-            x for x in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr) if _is_jaxpr(x)
-        ]
+        inner = inner_jaxprs(equation)
         if not inner:
             yield Operation(equation, times)
             continue
         if equation.primitive.name == "cond":
-            inner = [max(inner, key=lambda branch: matrix_flops(_open(branch)))]
+            inner = [max(inner, key=matrix_flops)]
         length = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
         for each in inner:
-            yield from operations(_open(each), times * length)
+            yield from operations(each, times * length)
+
+
+def inner_jaxprs(equation: Any) -> list[Any]:
+    """The jaxprs of the functions that an equation calls, its loop, or its branches."""
+    found = jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr)
+    return [getattr(x, "jaxpr", x) for x in found if _is_jaxpr(x)]
 
 
 def matrix_flops(jaxpr: Any) -> int:
@@ -63,7 +67,3 @@ OF_SQUARES = {
 
 def _is_jaxpr(x: Any) -> bool:
     return hasattr(x, "eqns") or hasattr(x, "jaxpr")
-
-
-def _open(x: Any) -> Any:
-    return getattr(x, "jaxpr", x)

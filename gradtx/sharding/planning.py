@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
-from gradtx.arrays.jaxprs import matrix_flops, operations
+from gradtx.arrays.jaxprs import inner_jaxprs, matrix_flops, operations
 from gradtx.arrays.meshes import axes_of
 from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Params, PyTree, State
@@ -21,9 +21,10 @@ from gradtx.arrays.varying import varied
 from gradtx.core.layout import whole_shape
 from gradtx.core.transformation import GradientTransformation, check_transformation
 from gradtx.core.treewise import stages_in
+from gradtx.sharding.dealing import fair_turns
 from gradtx.sharding.placing import of_state, params_on, shape_of, slots_of, spread
 from gradtx.sharding.reporting import Report, report
-from gradtx.sharding.sharing import SharedOut
+from gradtx.sharding.sharing import LEFT_OVER, SharedOut
 from gradtx.sharding.zero import Gradients, Zero
 
 Kind = Literal["all-reduce", "reduce-scatter", "all-gather", "all-to-all"]
@@ -141,7 +142,8 @@ def plan(
     if zero is None and is_shared:
         min_size = sys.maxsize  # its state lies as the params do
     shardings = of_state(tx, params, mesh, axis, min_size=min_size)
-    step = _Step(tx, _of_one_device(params, mesh), axis, gradients, min_size, extra)
+    others = {name: size for name, size in mesh.shape.items() if name != axis}
+    step = _Step(tx, _of_one_device(params, mesh), axis, others, gradients, min_size, extra)
     devices = mesh.shape[axis]
     program = step.on(devices)
     sizes = Counter[Kind]()
@@ -155,10 +157,11 @@ def plan(
         if (kind := KINDS.get(operation.equation.primitive.name)) is not None:
             sides = operation.equation.invars, operation.equation.outvars
             add(kind, max(sum(_size(x.aval) for x in side) for side in sides), operation.times)
+    cut = set[str]() if zero is not None else _cut(tx, params, shardings, axis)
     for path, x in zip(leaf_paths(params), jax.tree.leaves(step.params), strict=True):
         if gradients == "whole":
             add("all-reduce", _size(x))
-        if zero is None and path in _cut(tx, params, shardings, axis):
+        if path in cut:
             add("all-gather", _size(x))
     return Plan(
         sum(map(_size, jax.tree.leaves(step.params))),
@@ -168,8 +171,8 @@ def plan(
             for kind, size in sizes.items()
             if devices > 1
         ],
-        flops := matrix_flops(program),
-        matrix_flops(step.on(1)) if is_shared else flops,
+        _flops_of_busiest(program, step.params, devices),
+        matrix_flops(step.on(1) if is_shared else program),
     )
 
 
@@ -180,13 +183,15 @@ class _Step:
     tx: GradientTransformation
     params: Params
     axis: str
+    others: Mapping[str, int]
     gradients: Gradients
     min_size: int
     extra: Mapping[str, Any]
 
     def on(self, devices: int) -> Any:
         """The jaxpr on so many devices."""
-        mesh = AbstractMesh((devices,), (self.axis,), axis_types=(AxisType.Auto,))
+        axes = {self.axis: devices, **self.others}
+        mesh = AbstractMesh((*axes.values(),), (*axes,), axis_types=(AxisType.Auto,) * len(axes))
         is_zero = any(isinstance(stage, Zero) for stage in stages_in(self.tx))
         whole = PartitionSpec()
 
@@ -207,10 +212,41 @@ class _Step:
                 grads = jax.tree.map(lambda x: varied(x, frozenset([self.axis])), grads)
             return self.tx.update(grads, state, params, **extra)[0]
 
-        mapped = jax.shard_map(update, mesh=mesh, in_specs=(of_grads, specs, whole, whole), out_specs=whole)
+        mapped = jax.shard_map(
+            update,
+            mesh=mesh,
+            in_specs=(of_grads, specs, whole, whole),
+            out_specs=whole,
+            axis_names={self.axis},
+        )
         trace = partial(jax.make_jaxpr(mapped), self.params, state, self.params, self.extra)
         with ThreadPoolExecutor(1) as other:  # where the mesh that may be set around this is not
             return other.submit(trace).result().jaxpr
+
+
+def _flops_of_busiest(program: Any, params: Params, devices: int) -> int:
+    """The matrix work of the device that has the most: not each has a matrix of those left over."""
+    shapes = Counter(x.shape for x in jax.tree.leaves(params))
+    turns, loads, on_all = dict(fair_turns(shapes, devices)), [0] * devices, matrix_flops(program)
+    for equation in _left_over(program):
+        shape, flops = equation.outvars[0].aval.shape, max(map(matrix_flops, inner_jaxprs(equation)))
+        on_all -= flops
+        for device in turns.get(shape, range(devices))[: shapes[shape] % devices]:
+            loads[device] += flops
+    return on_all + max(loads)
+
+
+def _left_over(jaxpr: Any) -> Iterator[Any]:
+    """The conditional calls by which `shared_out` computes what is left over."""
+    for equation in jaxpr.eqns:
+        inner = inner_jaxprs(equation)
+        if equation.primitive.name == "cond" and any(
+            call.params.get("name") == LEFT_OVER for branch in inner for call in branch.eqns
+        ):
+            yield equation
+        else:
+            for each in inner:
+                yield from _left_over(each)
 
 
 def _of_one_device(params: Params, mesh: Mesh | AbstractMesh) -> Params:

@@ -1,5 +1,6 @@
 """Matrix work shared out: each device of an axis computes some matrices, and hands over the results."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -8,13 +9,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.sharding import AxisType, PartitionSpec
 
+from gradtx.arrays.meshes import axes_of
 from gradtx.arrays.types import Array, PyTree
 from gradtx.arrays.varying import gathered, varied, varying_axes
 from gradtx.core.batch import Batch, Given, batch_in_force, batching
 from gradtx.core.transformation import GradientTransformation
 from gradtx.core.treewise import Treewise, treewise
+from gradtx.sharding.dealing import Deal, Turns, fair_turns
 from gradtx.wrappers.groups import whole_state
 
 
@@ -22,17 +26,27 @@ class SharedOut(Treewise):
     """What `shared_out` returns."""
 
 
+LEFT_OVER = "matrix_left_over"
+"""The function by which a device computes one more than others."""
+
+
 @treewise(inner_states=whole_state, others="shown", kind=SharedOut)
 def shared_out(inner: GradientTransformation, axis: str):
     """Let each device of an axis compute a share of the matrices, where all of them would compute all.
 
-    For rules made of matrix products or decompositions, such as `contrib.muon`, of params that the devices of
-    the axis have whole. Matrices of one shape are put in a stack, filled up to a multiple of the axis; each
-    device computes its share, and one all-gather for each shape hands the results to all. The state lies as
-    the params do, and nothing else about the transformation changes.
+    For rules made of matrix products or decompositions, such as `contrib.muon`. Of the matrices of one shape
+    each device computes as many as the others; what is left over goes to the devices with the least to do.
+    The results of one shape are handed over together: by one all-gather, if the devices of the axis have the
+    params whole; by one all-to-all, if the axis cuts them, as another one brought them together. A matrix
+    that is alone in its shape is computed by all. The state lies as the params do, and nothing else about
+    the transformation changes.
 
-    It works under `jax.jit` within ``jax.set_mesh(mesh)``, on automatic and explicit axes, and in
-    `jax.shard_map`.
+    It works under `jax.jit` within ``jax.set_mesh(mesh)``, on automatic and explicit axes, beside axes that
+    cut params too; and in `jax.shard_map` over the axis, of params that are whole. On explicit axes, and
+    where other axes cut matrices, every device computes as many as the one with the most.
+
+    On a CPU each matrix has a program of its own. So on automatic axes and in `jax.shard_map` the results do
+    not depend on the number of devices, bit for bit.
 
     Args:
         inner: the transformation; stages that do not work on stacks run as they are.
@@ -44,13 +58,13 @@ def shared_out(inner: GradientTransformation, axis: str):
     """
 
     def update(updates, state, params=None, **extra):
-        with batching(_shares(axis)):
+        with batching(_shares(axis, updates)):
             return inner.update(updates, state, params, **extra)
 
     return inner.init, update
 
 
-def _shares(axis: str) -> "Shares":
+def _shares(axis: str, updates: PyTree) -> Batch:
     mesh = jax.sharding.get_abstract_mesh()
     if axis not in mesh.shape:
         there = ", ".join(map(repr, mesh.shape)) or "none"
@@ -58,85 +72,198 @@ def _shares(axis: str) -> "Shares":
             f"sharding.shared_out: no mesh with an axis {axis!r} is set, the axes here are: {there}. Call "
             f"within jax.set_mesh(mesh), or run in jax.shard_map over {axis!r}"
         )
-    kind = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))[axis]
-    return Shares(
-        mesh.shape[axis], axis, AxisType.Manual if axis in mesh.manual_axes else kind, batch_in_force()
+    devices, each = mesh.shape[axis], batch_in_force()
+    if devices == 1:
+        return each
+    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
+    kinds |= dict.fromkeys(mesh.manual_axes, AxisType.Manual)
+    cut = any(
+        mesh.shape[name] > 1 and kind != AxisType.Manual for name, kind in kinds.items() if name != axis
     )
+    shapes = Counter(x.shape for x in jax.tree.leaves(updates) if hasattr(x, "shape"))
+    each = each if each.joins or cut else Apart()
+    return Shares(devices, axis, kinds[axis], each, not cut, fair_turns(shapes, devices))
+
+
+@dataclass(frozen=True)
+class Apart(Batch):
+    """One after the other, each by a program of its own, which XLA fuses with nothing that is around it.
+
+    It rounds alike then wherever it runs, and however many matrices a device has.
+    """
+
+    joins = True
+
+    def map(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
+        program = jax.jit(function)
+        with set_xla_metadata(inlineable="false"):
+            return [program(*own) for own in given]
 
 
 @dataclass(frozen=True)
 class Shares(Batch):
-    """Stacks of which each device along an axis computes its share.
+    """Matrices of one shape of which each device along an axis computes its share.
 
     Args:
         devices: how many there are along the axis.
         axis: its name.
         kind: whether it is automatic, explicit, or manual: in `shard_map`.
         each: how a device goes through its share.
+        may_idle: whether a device with nothing in its last place may skip it: where no other axis cuts
+            matrices, for devices that multiply their pieces wait for one another.
+        turns: from `fair_turns`.
     """
 
     devices: int
     axis: str
     kind: AxisType
     each: Batch
+    may_idle: bool
+    turns: Turns
 
     joins = True
 
     def map(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
         if self.kind == AxisType.Explicit:
             return self._in_stacks(function, given)
-        share = partial(self._share, function)
+        deal = self._deal(given)
+        choosing = partial(self._chosen, function, deal)
         if self.kind == AxisType.Manual:
-            return share(given)
-        # Nothing is cut along the axis before its devices choose, so none has to ask another for its part.
-        everywhere = PartitionSpec()
-        mapped = jax.shard_map(share, in_specs=everywhere, out_specs=everywhere, axis_names={self.axis})
-        return mapped(list(given))
+            return choosing(given)
+        axes = {self.axis}
+        if deal.is_few:
+            # Nothing is cut along the axis before its devices choose: none has to ask another for its part.
+            whole = PartitionSpec()
+            return jax.shard_map(choosing, in_specs=whole, out_specs=whole, axis_names=axes)(list(given))
+        cut = PartitionSpec(self.axis)
+        own = partial(self._stack_of, function, deal)
+        share = jax.shard_map(own, in_specs=cut, out_specs=cut, axis_names=axes)
+        # A stack lies as its matrices do, and then by device: so XLA finds that nothing is to be sent of what
+        # all have, and that what this axis cuts goes to its device by one all-to-all.
+        results = share(exchanged(_by_device(given, deal), lambda x: _along(_along(x, None), self.axis)))
+        return _in_order(exchanged(results, lambda x: _along(x, None)), deal)
+
+    def _deal(self, given: Given) -> Deal:
+        shape = jnp.shape(jax.tree.leaves(given[0])[0])
+        return Deal(len(given), dict(self.turns).get(shape, tuple(range(self.devices))))
 
     def _in_stacks(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
-        """All shares as one stack, cut along the axis: `shard_map` takes no numbers of explicit axes from
-        around it, and functions have such."""
-        cut, whole = (partial(_resharded, spec=spec) for spec in (PartitionSpec(self.axis), PartitionSpec()))
-        results = jax.vmap(function)(*jax.tree.map(cut, self._filled_up(given)))
-        return unstacked(handed_over(results, whole), len(given))
+        """All shares of the matrices that lie alike as one stack, cut along the axis: `shard_map` takes no
+        numbers of explicit axes from around it, and functions have such."""
+        alike: dict[Any, list[int]] = {}
+        for i, own in enumerate(given):
+            alike.setdefault(tuple(map(jax.typeof, jax.tree.leaves(own))), []).append(i)
+        results: dict[int, PyTree] = {}
+        for members in alike.values():
+            some = [given[i] for i in members]
+            deal = self._deal(some)
+            stacked = _by_device(some, deal)
+            specs = _StackSpecs(self.axis, stacked)
+            mapped = jax.vmap(function)(*exchanged(stacked, specs.by_device))
+            results |= zip(members, _in_order(exchanged(mapped, specs.as_before), deal), strict=True)
+        return [results[i] for i in range(len(given))]
 
-    def _filled_up(self, given: Given) -> Any:
-        """The stack of what is given; what fills a share up is computed and thrown away."""
-        full = [*given, *[given[0]] * (-len(given) % self.devices)]
-        return jax.tree.map(lambda *tensors: jnp.stack(tensors), *full)
-
-    def _share(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
-        """What one device does: its share of the matrices, and the exchange with the others."""
+    def _chosen(self, function: Callable[..., PyTree], deal: Deal, given: Given) -> list[PyTree]:
+        """What one device does of matrices that all have: its share, and the exchange with the others."""
         if any(self.axis in varying_axes(x) for x in jax.tree.leaves(given)):
             raise ValueError(
                 f"sharding.shared_out: gradients or params differ along {self.axis!r}, and each device is to "
                 "compute what all have; take the mean of the gradients first, by jax.lax.pmean"
             )
-        count = len(given)
-        share = -(-count // self.devices)
         stacked = jax.tree.map(lambda *tensors: jnp.stack(tensors), *given)
-        first = jax.lax.axis_index(self.axis) * share
-        # Past the last matrix come the first ones again, computed and thrown away.
-        places = [(first + i) % count for i in range(share)]
+        places = jnp.asarray(deal.rows)[jax.lax.axis_index(self.axis)]
         own = [
-            jax.tree.map(lambda x, i=i: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), stacked)
-            for i in places
+            jax.tree.map(lambda x, i=i: jax.lax.dynamic_index_in_dim(x, places[i], keepdims=False), stacked)
+            for i in range(deal.places)
         ]
-        together = jax.tree.map(lambda *tensors: jnp.stack(tensors), *self.each.map(jax.jit(function), own))
-        # In a ring a sum sends twice what is summed; where most devices only fill up, that is less.
-        few = share * self.devices > 2 * count
-        collect = partial(self._summed, first, count) if few else lambda x: gathered(x, self.axis, 0)
-        return unstacked(handed_over(together, collect), count)
+        together = jax.tree.map(lambda *tensors: jnp.stack(tensors), *self._computed(function, own, deal))
+        # In a ring a sum sends twice what is summed; where most devices have nothing, that is less.
+        if deal.is_few:
+            return unstacked(exchanged(together, partial(self._summed, places[0], deal)), deal.count)
+        return _in_order(exchanged(together, lambda x: gathered(x, self.axis, 0)), deal)
 
-    def _summed(self, first: Array, count: int, x: Array) -> Array:
-        """One result of each of the first devices, as the sum of stacks in which all else is zero."""
-        zeros = varied(jnp.zeros((count, *x.shape[1:]), x.dtype), varying_axes(x))
-        own = jnp.where(first < count, x[0], jnp.zeros_like(x[0]))
-        return jax.lax.psum(jax.lax.dynamic_update_index_in_dim(zeros, own, first % count, 0), self.axis)
+    def _stack_of(self, function: Callable[..., PyTree], deal: Deal, stacked: PyTree) -> PyTree:
+        """What one device does of the stack of its own matrices."""
+        results = self._computed(function, unstacked(stacked, deal.places), deal)
+        return jax.tree.map(lambda *tensors: jnp.stack(tensors), *results)
+
+    def _computed(self, function: Callable[..., PyTree], own: Given, deal: Deal) -> list[PyTree]:
+        """The results of a device's own matrices."""
+        if not (deal.owners and self.may_idle):
+            return self.each.map(function, own)
+        results = self.each.map(function, own[: deal.each]) if deal.each else []
+        return [*results, self._where_one_more(function, own[-1:], deal)]
+
+    def _where_one_more(self, function: Callable[..., PyTree], own: Given, deal: Deal) -> PyTree:
+        """The result in the last place on the devices that have something there, zeros on the others."""
+        shapes = jax.eval_shape(function, *own[0])
+        axes = frozenset({self.axis}).union(*map(varying_axes, jax.tree.leaves(own)))
+
+        def matrix_left_over() -> PyTree:
+            return jax.tree.map(lambda x: varied(x, axes), self.each.map(function, own)[0])
+
+        def nothing() -> PyTree:
+            return jax.tree.map(lambda x: varied(jnp.zeros(x.shape, x.dtype), axes), shapes)
+
+        return jax.lax.cond(self._has_one_more(deal), jax.jit(matrix_left_over), nothing)
+
+    def _has_one_more(self, deal: Deal) -> Array:
+        owners = set(deal.owners)
+        return jnp.asarray([i in owners for i in range(self.devices)])[jax.lax.axis_index(self.axis)]
+
+    def _summed(self, place: Array, deal: Deal, x: Array) -> Array:
+        """The results of the devices that have one, as the sum of stacks in which all else is zero."""
+        zeros = varied(jnp.zeros((deal.count, *x.shape[1:]), x.dtype), varying_axes(x))
+        own = jnp.where(self._has_one_more(deal), x[0], jnp.zeros_like(x[0]))
+        return jax.lax.psum(jax.lax.dynamic_update_index_in_dim(zeros, own, place, 0), self.axis)
 
 
-def _resharded(x: Array, spec: PartitionSpec) -> Array:
-    return jax.sharding.reshard(x, spec)
+class _StackSpecs:
+    """How stacks of explicit types lie, and how they are handed to devices and back.
+
+    First the axis goes to the stack, and then other axes leave the part that each device has of it, which is
+    less to send than all. What is exchanged has a second dimension, of stacks alike.
+    """
+
+    def __init__(self, axis: str, stacked: PyTree):
+        self.axis = axis
+        stacks = reversed(jax.tree.leaves(stacked))  # of those of one shape the first is asked
+        self.specs = {x.shape: tuple(jax.typeof(x).sharding.spec) for x in stacks}
+
+    def by_device(self, x: Array) -> Array:
+        """A stack by device, each part whole there."""
+        return self._resharded(x, (self.axis, None, *self._of_others(x)), (self.axis,))
+
+    def as_before(self, x: Array) -> Array:
+        """A stack by device as that of its shape lay before."""
+        return self._resharded(x, (self.axis, None, *self._of_others(x)), (None, None, *self._spec(x)))
+
+    def _spec(self, x: Array) -> tuple[Any, ...]:
+        return self.specs.get((x.shape[0], *x.shape[2:]), (None,))[1:]
+
+    def _of_others(self, x: Array) -> list[tuple[str, ...]]:
+        return [tuple(name for name in axes_of(cut) if name != self.axis) for cut in self._spec(x)]
+
+    def _resharded(self, x: Array, *specs: tuple[Any, ...]) -> Array:
+        for spec in specs:
+            x = jax.sharding.reshard(x, PartitionSpec(*(cut or None for cut in spec)))
+        return x
+
+
+def _by_device(given: Given, deal: Deal) -> Any:
+    """One stack, of the places of the first device, of the second, and so on."""
+    return jax.tree.map(lambda *tensors: jnp.stack(tensors), *(given[i] for row in deal.rows for i in row))
+
+
+def _in_order(stacked: PyTree, deal: Deal) -> list[PyTree]:
+    """The trees of a stack by device, as they were given."""
+    return [jax.tree.map(itemgetter(i), stacked) for i in deal.found_at]
+
+
+def _along(x: Array, axis: str | None) -> Array:
+    """A stack cut along an axis, or along none; its other dimensions are left to XLA."""
+    others = [PartitionSpec.UNCONSTRAINED] * (x.ndim - 1)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(axis, *others))
 
 
 def unstacked(stacked: PyTree, count: int) -> list[PyTree]:
@@ -144,14 +271,14 @@ def unstacked(stacked: PyTree, count: int) -> list[PyTree]:
     return [jax.tree.map(itemgetter(i), stacked) for i in range(count)]
 
 
-def handed_over(stacked: PyTree, collect: Callable[[Array], Array]) -> PyTree:
-    """Stacks after a collective, one for all that are of one shape and dtype."""
+def exchanged(stacked: PyTree, exchange: Callable[[Array], Array]) -> PyTree:
+    """Stacks after a collective, one for all that are of one type."""
     leaves, treedef = jax.tree.flatten(stacked)
     alike: dict[Any, list[int]] = {}
     for i, x in enumerate(leaves):
-        alike.setdefault((x.shape, x.dtype), []).append(i)
+        alike.setdefault(jax.typeof(x), []).append(i)
     found: dict[int, Array] = {}
     for members in alike.values():
-        together = collect(jnp.stack([leaves[i] for i in members], axis=1))
+        together = exchange(jnp.stack([leaves[i] for i in members], axis=1))
         found |= {i: together[:, k] for k, i in enumerate(members)}
     return treedef.unflatten([found[i] for i in range(len(leaves))])
