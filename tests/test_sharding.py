@@ -141,11 +141,18 @@ def test_shards_are_updated_as_whole_tensors_are(row: Row, x64: None) -> None:
 
 
 def run_zero(
-    tx: Any, params: Any, grads: Any, *, gradients: str, specs_of_grads: Any, min_size: int = 0
+    tx: Any,
+    params: Any,
+    grads: Any,
+    *,
+    gradients: str,
+    specs_of_grads: Any,
+    min_size: int = 0,
+    dtype: Any = None,
 ) -> Any:
     """Params, state and the text of one compiled step of `zero`, on eight devices."""
     mesh = mesh_of(AxisType.Auto)
-    zero = sharding.zero(tx, "data", gradients, min_size=min_size)
+    zero = sharding.zero(tx, "data", gradients, min_size=min_size, dtype=dtype)
     shardings = sharding.of_state(zero, params, mesh, "data", min_size=min_size)
     specs = jax.tree.map(lambda x: x.spec, shardings)
 
@@ -184,6 +191,25 @@ def test_gradients_may_come_as_shards(x64: None) -> None:
     updates, _ = CLIPPED.update(params, CLIPPED.init(params), params)
     assert_close(found, gradtx.apply_updates(params, updates), rtol=1e-12, atol=1e-12)
     assert times(text, "reduce-scatter") == 0 and times(text, "all-reduce") == 1
+
+
+def test_what_travels_in_bfloat16_is_half_as_much() -> None:
+    params = {"w": params_of(0, jnp.bfloat16)["w"]}
+    local = {"w": jnp.concatenate([params["w"] * k for k in range(8)])}
+    sizes = {}
+    for dtype in (None, "bfloat16"):
+        run = partial(run_zero, CLIPPED, params, dtype=dtype)
+        whole, _, _ = run(params, gradients="whole", specs_of_grads=P())
+        mean, _, _ = run(local, gradients="local", specs_of_grads=P("data"))
+        updates, _ = CLIPPED.update(params, CLIPPED.init(params), params)
+        assert_close(whole, gradtx.apply_updates(params, updates), rtol=0, atol=0)
+        updates, _ = CLIPPED.update({"w": 3.5 * params["w"]}, CLIPPED.init(params), params)
+        assert_close(mean, gradtx.apply_updates(params, updates))
+        zero = sharding.zero(CLIPPED, "data", "local", min_size=0, dtype=dtype)
+        plan = sharding.plan(zero, params, AbstractMesh((8,), ("data",)), "data")
+        sizes[dtype] = {x.kind: x.size for x in plan.collectives if x.kind != "all-reduce"}
+    assert sizes[None] == {"reduce-scatter": 4 * 384, "all-gather": 4 * 384}
+    assert sizes["bfloat16"] == {"reduce-scatter": 2 * 384, "all-gather": 2 * 384}
 
 
 def test_stored_slots_work_in_shards_of_whole_blocks() -> None:

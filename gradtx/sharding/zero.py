@@ -1,12 +1,15 @@
 """State in shards inside of `jax.shard_map`: each device updates its share, with exact norms."""
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gradtx.arrays import errors
+from gradtx.arrays.numerics import cast
 from gradtx.arrays.reduction import over_shards
 from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, Params, PyTree, State
@@ -16,7 +19,7 @@ from gradtx.core.leafwise import Leafwise
 from gradtx.core.transformation import GradientTransformation, Stage
 from gradtx.core.treewise import Treewise, stages_in, treewise
 from gradtx.sharding.placing import longest_dimension, slots_of
-from gradtx.values.domains import Static
+from gradtx.values.domains import DType, Static
 from gradtx.wrappers.groups import whole_state
 
 Gradients = Literal["whole", "local", "scattered"]
@@ -40,6 +43,7 @@ def zero(
     gradients: Gradients = "whole",
     *,
     min_size: Static[int] = 1024,
+    dtype: DType = None,
 ):
     """Update a share of each tensor on each device of an axis, and gather the updates (ZeRO, stage 1 or 2).
 
@@ -60,6 +64,10 @@ def zero(
             device's own, as of params that `jax.lax.pcast` lets vary; their mean is taken, shard by shard
             (reduce-scatter). ``"scattered"``: each device's share already. Default: whole.
         min_size: tensors of fewer numbers are not cut. Default: 1024.
+        dtype: in which gradients and updates travel: ``"bfloat16"`` is half the bytes, for params of that
+            dtype. Updates are then rounded to it, which those of such params are in the end; how sums of
+            gradients are rounded is the backend's, and a ring of GPUs may do it at each device. On a CPU, XLA
+            sums and sends bfloat16 as float32. Default: at least float32.
 
     Returns:
         A transformation. Its `init` gives shards inside of `shard_map`, and the whole state outside, which
@@ -92,6 +100,12 @@ def zero(
         size = x.shape[i] // jax.lax.axis_size(axis)
         return jax.lax.dynamic_slice_in_dim(x, jax.lax.axis_index(axis) * size, size, i)
 
+    def sent(collective: Callable[[Array], Array], x: Array) -> Array:
+        """What a collective makes of a tensor that travels in the dtype."""
+        if dtype is None or jnp.iscomplexobj(x):
+            return collective(x)
+        return cast(collective(cast(x, jnp.dtype(dtype))), x.dtype)
+
     def scattered(path: str, grad: Array, param: Array) -> Array:
         varies = axis in varying_axes(grad)
         i = cut_along(param.shape, axis, min_size)
@@ -112,13 +126,14 @@ def zero(
                 "jax.lax.pcast(params, axis, to='varying')"
             )
         if i is None:
-            return jax.lax.pmean(grad, axis)
-        own = jax.lax.psum_scatter(grad, axis, scatter_dimension=i, tiled=True)
-        return own / jax.lax.axis_size(axis)
+            summed = sent(lambda x: jax.lax.psum(x, axis), grad)
+        else:
+            summed = sent(lambda x: jax.lax.psum_scatter(x, axis, scatter_dimension=i, tiled=True), grad)
+        return summed / jax.lax.axis_size(axis)
 
     def whole(update: Array, param: Array) -> Array:
         i = cut_along(param.shape, axis, min_size)
-        return update if i is None else gathered(update, axis, i)
+        return update if i is None else sent(lambda x: gathered(x, axis, i), update)
 
     def init(params):
         if not (in_shard_map() and axis in jax.sharding.get_abstract_mesh().manual_axes):
