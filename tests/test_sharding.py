@@ -261,6 +261,25 @@ def test_what_was_said_of_gradients_is_checked() -> None:
     ):
         zero = sharding.zero(gradtx.sgd(0.1), "data")
         zero.update(params, zero.init(params), params)
+    with pytest.raises(
+        ValueError, match="of jax.shard_map over 'rows', and this is inside of one over 'data'"
+    ):
+        rows = sharding.zero(gradtx.sgd(0.1), "rows", "scattered")
+        run = lambda grads: rows.update(grads, rows.init(params), params)[0]  # noqa: E731
+        jax.shard_map(run, mesh=mesh_of(AxisType.Auto), in_specs=P(), out_specs=P())(params)
+
+
+def test_a_state_that_another_axis_cuts_is_refused() -> None:
+    mesh, params = mesh_of(AxisType.Auto, (4, 2), ("data", "model")), {"w": jnp.ones((64, 32))}
+    zero = sharding.zero(gradtx.adam(0.1), "data")
+    specs = jax.tree.map(lambda x: x.spec, sharding.of_state(zero, params, mesh, "model"))
+    mapped = jax.shard_map(zero.update, mesh=mesh, in_specs=(P(), specs, P()), out_specs=(P(), specs))
+    with pytest.raises(
+        ValueError,
+        match=r"scale_by_adam/mu/w is \(32, 32\) on each device, and w, \(64, 32\), is cut along dimension 0 "
+        r"over 'data', to \(16, 32\). Place the state by gradtx.sharding.of_state over 'data'",
+    ):
+        mapped(params, zero.init(params), params)
 
 
 # --- where a state lies -----------------------------------------------------------------------------
@@ -347,6 +366,24 @@ def test_a_plan_has_the_collectives_of_the_compiled_step(kind: str) -> None:
     assert "on each of 8" in text and all(x.kind in text for x in plan.collectives)
 
 
+def on(mesh: Any, params: Any) -> Any:
+    return jax.device_put(params, NamedSharding(mesh, P()))
+
+
+def on_another(params: Any) -> Any:
+    return on(mesh_of(AxisType.Auto, (4, 2), ("a", "b")), params)
+
+
+def half(i: int) -> Any:
+    """A mesh of four of the eight devices."""
+    return jax.sharding.Mesh(np.asarray(jax.devices()[4 * i : 4 * i + 4]), ("data",))
+
+
+def halves(params: Any) -> Any:
+    """Two params, on two meshes."""
+    return {name: on(half(i), params["w"]) for i, name in enumerate("ab")}
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -385,13 +422,27 @@ def test_a_plan_has_the_collectives_of_the_compiled_step(kind: str) -> None:
             "a state of sgd has 0 arrays",
         ),
         (
-            lambda mesh, p: sharding.of_state(
-                gradtx.adam(0.1),
-                jax.device_put(p, NamedSharding(mesh_of(AxisType.Auto, (4, 2), ("a", "b")), P())),
-                mesh,
-                "data",
+            lambda mesh, p: sharding.of_state(gradtx.adam(0.1), on_another(p), mesh, "data"),
+            r"of_state: w, \(16, 12\), is on the mesh .*'a': 4, 'b': 2.* the state is to be on .*'data': 8.*"
+            r"jax.device_put\(params",
+        ),
+        (
+            lambda mesh, p: sharding.of_state(gradtx.adam(0.1), p | halves(p), half(0), "data"),
+            r"b, \(16, 12\), is on the mesh {'data': 4} of devices 4, 5, 6, 7, and the state is to be on "
+            r"{'data': 4} of devices 0, 1, 2, 3",
+        ),
+        (
+            lambda mesh, p: sharding.init(
+                gradtx.adam(0.1), on_another(p), sharding.of_state(gradtx.adam(0.1), p, mesh, "data")
             ),
-            "w is on the mesh .*'a': 4, 'b': 2",
+            r"init: w, \(16, 12\), is on the mesh .*'a': 4, 'b': 2",
+        ),
+        (
+            # What JAX says by itself.
+            lambda mesh, p: jax.jit(gradtx.adam(0.1).update)(
+                on(mesh, p), gradtx.adam(0.1).init(on(half(0), p))
+            ),
+            r"incompatible devices .*updates\['w'\].*\[0, 1, 2, 3, 4, 5, 6, 7\].*state\[0\].*\[0, 1, 2, 3\]",
         ),
     ],
 )

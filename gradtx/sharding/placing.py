@@ -75,7 +75,7 @@ def of_state(
             raise ValueError(
                 f"sharding.of_state: the mesh has no axis {name!r}; it has {', '.join(map(repr, mesh.shape))}"
             )
-    beside = params_on(mesh, params)
+    beside = params_on("sharding.of_state", mesh, params)
     fixed = _fixed(overrides or {}, beside, mesh)
     shapes = jax.tree.map(shape_of, params)
     state = jax.eval_shape(tx.init, shapes)
@@ -111,7 +111,7 @@ def init(tx: GradientTransformation, params: Params, shardings: PyTree) -> State
         shardings: from `of_state`.
 
     Raises:
-        ValueError: for the shardings of another state.
+        ValueError: for the shardings of another state, or of another mesh than that of a param.
     """
     check_transformation("sharding.init", "tx", tx)
     made = jax.tree.structure(jax.eval_shape(tx.init, jax.tree.map(shape_of, params)))
@@ -120,6 +120,8 @@ def init(tx: GradientTransformation, params: Params, shardings: PyTree) -> State
             f"sharding.init: these shardings are not those of a state of {tx.name} for these params; make "
             f"them by gradtx.sharding.of_state(tx, params, mesh, axis). Given: {given}; needed: {made}"
         )
+    if leaves := jax.tree.leaves(shardings):
+        params_on("sharding.init", leaves[0].mesh, params)
     return jax.jit(tx.init, out_shardings=shardings)(params)
 
 
@@ -180,21 +182,39 @@ def slots_of(
         yield f"{own[0].part}/{path}", path, node
 
 
-def params_on(mesh: Mesh | AbstractMesh, params: Params) -> dict[str, tuple[Shape, PartitionSpec]]:
-    """The shape and spec of each param, by path."""
+def params_on(
+    caller: str, mesh: Mesh | AbstractMesh, params: Params
+) -> dict[str, tuple[Shape, PartitionSpec]]:
+    """The shape and spec of each param, by path; raise if one is on another mesh."""
     found = {}
     for path, x in zip(leaf_paths(params, is_leaf=None), jax.tree.leaves(params), strict=True):
         sharding = getattr(x, "sharding", None)
         spec = PartitionSpec()
         if isinstance(sharding, NamedSharding):
-            if dict(sharding.mesh.shape) != dict(mesh.shape):
+            if not _are_one(sharding.mesh, mesh):
                 raise ValueError(
-                    f"sharding.of_state: {path} is on the mesh {dict(sharding.mesh.shape)}, and the state is "
-                    f"to be on {dict(mesh.shape)}; put the params on that mesh first, by jax.device_put"
+                    f"{caller}: {path}, {x.shape}, is on the mesh {_said(sharding.mesh)}, and the state is "
+                    f"to be on {_said(mesh)}; put all params on that mesh first, by "
+                    "jax.device_put(params, NamedSharding(mesh, spec))"
                 )
             spec = sharding.spec
         found[path] = (jax.numpy.shape(x), spec)
     return found
+
+
+def _are_one(mesh: Mesh | AbstractMesh, other: Mesh | AbstractMesh) -> bool:
+    """Whether two meshes are of the same axes, and of the same devices as far as they say it."""
+    if isinstance(mesh, Mesh) and isinstance(other, Mesh) and mesh.devices.tolist() != other.devices.tolist():
+        return False
+    return dict(mesh.shape) == dict(other.shape)
+
+
+def _said(mesh: Mesh | AbstractMesh) -> str:
+    of = ""
+    if isinstance(mesh, Mesh):
+        ids = mesh.device_ids.flatten().tolist()
+        of = f" of devices {', '.join(map(str, ids[:8]))}" + ", …" * (len(ids) > 8)
+    return f"{dict(mesh.shape)}{of}"
 
 
 def _fixed(

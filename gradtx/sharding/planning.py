@@ -252,7 +252,7 @@ def _left_over(jaxpr: Any) -> Iterator[Any]:
 def _of_one_device(params: Params, mesh: Mesh | AbstractMesh) -> Params:
     """The shapes of what one device has of the params."""
     leaves, treedef = jax.tree.flatten(params)
-    placed = params_on(mesh, params).values()
+    placed = params_on("sharding.plan", mesh, params).values()
     return treedef.unflatten(
         jax.ShapeDtypeStruct(NamedSharding(mesh, spec).shard_shape(shape), x.dtype)
         for x, (shape, spec) in zip(leaves, placed, strict=True)

@@ -13,7 +13,7 @@ from gradtx.arrays.numerics import cast
 from gradtx.arrays.reduction import over_shards
 from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Array, Params, PyTree, State
-from gradtx.arrays.varying import gathered, in_shard_map, varying_axes
+from gradtx.arrays.varying import gathered, varying_axes
 from gradtx.core.layout import whole_shape
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.transformation import GradientTransformation, Stage
@@ -30,8 +30,9 @@ class Zero(Treewise):
 
     def param_shape(self, shape: tuple[int, ...], param: tuple[int, ...]) -> tuple[int, ...]:
         own = self.arguments
-        i = cut_along(param, own["axis"], own["min_size"])
-        if own["gradients"] != "scattered" or i is None or len(shape) != len(param):
+        if own["gradients"] != "scattered" or not _is_manual(own["axis"]) or len(shape) != len(param):
+            return shape
+        if (i := cut_along(param, own["axis"], own["min_size"])) is None:
             return shape
         return (*shape[:i], shape[i] * jax.lax.axis_size(own["axis"]), *shape[i + 1 :])
 
@@ -136,15 +137,17 @@ def zero(
         return update if i is None else sent(lambda x: gathered(x, axis, i), update)
 
     def init(params):
-        if not (in_shard_map() and axis in jax.sharding.get_abstract_mesh().manual_axes):
+        if not _is_manual(axis):
             return inner.init(params)
         return inner.init(jax.tree.map(share, params))
 
     def update(updates, state, params, **extra):
-        if axis not in jax.sharding.get_abstract_mesh().manual_axes:
+        if not _is_manual(axis):
+            there = ", ".join(map(repr, jax.sharding.get_abstract_mesh().manual_axes))
             raise ValueError(
-                f"sharding.zero: update runs inside of jax.shard_map over {axis!r}, and this is outside; "
-                "under jax.jit use the transformation itself with gradtx.sharding.of_state"
+                f"sharding.zero: update runs inside of jax.shard_map over {axis!r}, and this is "
+                f"{f'inside of one over {there}' if there else 'outside'}; under jax.jit use the "
+                "transformation itself with gradtx.sharding.of_state"
             )
         if axis not in varying_axes(jax.lax.axis_index(axis)):
             raise ValueError("sharding.zero: shard_map must check what varies: leave check_vma=True")
@@ -163,6 +166,11 @@ def zero(
         return treedef.unflatten(made), state
 
     return init, update
+
+
+def _is_manual(axis: str) -> bool:
+    """Whether this is inside of `shard_map` over the axis."""
+    return axis in jax.sharding.get_abstract_mesh().manual_axes
 
 
 def cut_along(shape: tuple[int, ...], axis: str, min_size: int) -> int | None:
@@ -186,16 +194,29 @@ def _shares(share: Any, x: PyTree, treedef: Any) -> PyTree:
 
 
 def _check_cut(tx: GradientTransformation, state: State, params: Params, axis: str, min_size: int) -> None:
-    """Raise if a slot is whole whose param is cut."""
+    """Raise if a slot is not cut as its param is."""
     leaves = jax.tree.leaves(params, is_leaf=errors.is_none)
     shapes = dict(zip(leaf_paths(params), map(np.shape, leaves), strict=True))
-    for name, path, node in slots_of(tx, state, shapes) if jax.lax.axis_size(axis) > 1 else ():
-        shape = shapes.get(path, ())
+    devices = jax.lax.axis_size(axis)
+    for name, path, node in slots_of(tx, state, shapes) if devices > 1 else ():
+        shape, found = shapes.get(path, ()), whole_shape(node)
         i = cut_along(shape, axis, min_size)
-        if i is not None and whole_shape(node) == shape:
-            raise ValueError(
-                f"sharding.zero: {name} is whole on every device, and {path}, {shape}, is cut along "
-                f"dimension {i} over {axis!r}. Place the state by gradtx.sharding.of_state with the same "
-                "min_size. Of a slot in a format each device must have whole blocks: give it a block_size "
-                "that divides its share, or None"
-            )
+        if i is None or not _is_piece(found, shape) or found == (share := _cut(shape, i, devices)):
+            continue
+        there = "whole on every device" if found == shape else f"{found} on each device"
+        raise ValueError(
+            f"sharding.zero: {name} is {there}, and {path}, {shape}, is cut along dimension {i} over "
+            f"{axis!r}, to {share}. Place the state by gradtx.sharding.of_state over {axis!r} with the same "
+            "min_size. Of a slot in a format each device must have whole blocks: give it a block_size that "
+            "divides its share, or None"
+        )
+
+
+def _cut(shape: tuple[int, ...], i: int, devices: int) -> tuple[int, ...]:
+    return (*shape[:i], shape[i] // devices, *shape[i + 1 :])
+
+
+def _is_piece(found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether this may be the shape of a tensor in even pieces."""
+    even = len(found) == len(shape) and all(m and n % m == 0 for m, n in zip(found, shape, strict=True))
+    return even and math.prod(found) > 1
