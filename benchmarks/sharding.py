@@ -32,8 +32,19 @@ from sharding_programs import collectives, in_jit, in_shard_map, loss, mesh_of
 from trees import gpt2, norm
 
 import gradtx
+from gradtx.sharding.sharing import Apart
 
-PARTS = ("planned", "matrices", "checked", "memory", "muon", "compilations", "one device", "processes")
+PARTS = (
+    "planned",
+    "matrices",
+    "checked",
+    "memory",
+    "muon",
+    "balance",
+    "compilations",
+    "one device",
+    "processes",
+)
 
 WANTED = flags.DEFINE_multi_enum(
     "parts", PARTS, [*PARTS, "none"], "what to count; may be given several times"
@@ -57,6 +68,12 @@ def clipped_adamw() -> gradtx.GradientTransformation:
 
 def shared_muon() -> gradtx.GradientTransformation:
     return gradtx.sharding.shared_out(gradtx.contrib.muon(0.02), "data")
+
+
+def muon_of_blocks() -> gradtx.GradientTransformation:
+    """Embeddings by AdamW, as its authors have it."""
+    muon = gradtx.muon(0.02, muon_weight_dimension_numbers={".*/kernel": True})
+    return gradtx.sharding.shared_out(muon, "data")
 
 
 def zero_adamw() -> gradtx.GradientTransformation:
@@ -136,49 +153,81 @@ def checked() -> Numbers:
 
 
 def memory() -> Numbers:
-    """Arguments and temporary buffers of a compiled step: two layers of 1024 × 1024, on 8 devices."""
+    """Arguments, temporary buffers and new ones of a compiled step: two layers of 1024 × 1024, on 8
+    devices."""
     params = abstract({f"layer{i}": {"kernel": (1024, 1024), "bias": (1024,)} for i in range(2)})
-    mesh, found = mesh_of(min(8, jax.device_count())), {}
-    for name, min_size in {"state whole": 10**9, "state in shards": 1024}.items():
-        for kind, donated in {"donated": (0, 1), "not donated": ()}.items():
-            step, state, batch = in_jit(gradtx.adamw(1e-3), params, mesh, donate=donated, min_size=min_size)
-            program = step.lower(params, state, batch).compile()
-            taken = program.memory_analysis()
-            found[f"{name}, {kind}"] = {
-                "arguments": taken.argument_size_in_bytes,
-                "temporary": taken.temp_size_in_bytes,
-                "flops": program.cost_analysis()["flops"],
-            }
+    mesh, adamw = mesh_of(min(8, jax.device_count())), gradtx.adamw(1e-3)
+    steps = {
+        f"{name}, {kind}": in_jit(adamw, params, mesh, donate=donated, min_size=min_size)
+        for name, min_size in {"state whole": 10**9, "state in shards": 1024}.items()
+        for kind, donated in {"all donated": (0, 1), "state donated": (1,)}.items()
+    }
+    steps["state in shards, `zero`, all donated"] = in_shard_map(adamw, params, mesh)
+    found = {}
+    for name, (step, state, batch) in steps.items():
+        program = step.lower(params, state, batch).compile()
+        taken = program.memory_analysis()
+        found[name] = {
+            "arguments": taken.argument_size_in_bytes,
+            "temporary": taken.temp_size_in_bytes,
+            "new": taken.output_size_in_bytes - taken.alias_size_in_bytes,
+            "flops": program.cost_analysis()["flops"],
+        }
     return found
 
 
 def muon() -> Numbers:
-    """Operations of each device, alone and shared out, and how far their results are apart."""
+    """Operations of each device, alone and shared out, how far their results are apart, and the bytes of
+    collectives where the axis cuts the params."""
     mesh, found = mesh_of(min(8, jax.device_count())), {}
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    plain = gradtx.contrib.muon(0.02)
+
+    def apart(*given: Any) -> Any:
+        with gradtx.batching(Apart()):
+            return plain.update(*given)
+
+    updates = {"alone": plain.update, "apart": apart, "shared": shared_muon().update}
     for count, shape in ((16, (256, 256)), (12, (128, 512))):
         keys = jax.random.split(jax.random.key(0), count)
         params = {f"w{i}": jax.random.normal(key, shape) for i, key in enumerate(keys)}
-        own = {}
-        for name, tx in {"alone": gradtx.contrib.muon(0.02), "shared": shared_muon()}.items():
-            with jax.set_mesh(mesh):
-                given = jax.device_put((params, tx.init(params), params), everywhere)
-                step = jax.jit(tx.update, out_shardings=everywhere).lower(*given).compile()
-                updates, state = jax.block_until_ready(step(*given))
-            own[name] = (
-                step.cost_analysis()["flops"],
-                collectives(step.as_text(), mesh.size),
-                (updates, state),
-            )
-        apart = jax.tree.map(lambda x, y: float(jnp.max(abs(x - y))), own["alone"][2], own["shared"][2])
+        whole = {name: compiled(update, plain, params, mesh) for name, update in updates.items()}
+        cut = {name: compiled(updates[name], plain, params, mesh, "data") for name in ("alone", "shared")}
+        results = {name: jax.block_until_ready(step(*given)) for name, (step, given) in whole.items()}
         found[f"{count} of {shape[0]} × {shape[1]}"] = {
-            "flops alone": own["alone"][0],
-            "flops": own["shared"][0],
+            "flops alone": whole["alone"][0].cost_analysis()["flops"],
+            "flops": whole["shared"][0].cost_analysis()["flops"],
             "share": math.ceil(count / mesh.size) / count,
-            "collectives": dict(own["shared"][1][0]),
-            "largest difference": max(jax.tree.leaves(apart)),
+            "collectives": dict(collectives(whole["shared"][0].as_text(), mesh.size)[0]),
+            "largest difference": largest_difference(results["apart"], results["shared"]),
+            "from one program": largest_difference(results["alone"], results["shared"]),
+            "cut": {
+                name: [dict(x) for x in collectives(step.as_text(), mesh.size)]
+                for name, (step, _) in cut.items()
+            },
         }
     return found
+
+
+def compiled(update: Any, tx: Any, params: Any, mesh: Any, *cuts: str) -> tuple[Any, Any]:
+    """An update of matrices that are cut so, or not at all, and what it is given."""
+    matrix, other = (NamedSharding(mesh, spec) for spec in (PartitionSpec(*cuts), PartitionSpec()))
+    with jax.set_mesh(mesh):
+        given = (params, tx.init(params), params)
+        where = jax.tree.map(lambda x: matrix if x.ndim == 2 else other, given)
+        given = jax.device_put(given, where)
+        return jax.jit(update, out_shardings=where[:2]).lower(*given).compile(), given
+
+
+def largest_difference(one: Any, other: Any) -> float:
+    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(jnp.max(abs(x - y))), one, other)))
+
+
+def balance() -> Numbers:
+    """Matrix work of the busiest of 8 devices over the mean: 12 blocks, of four shapes, leave four matrices
+    of each over."""
+    params = abstract(gpt2(width=768, blocks=12, vocabulary=50257, context=1024))
+    plan = gradtx.sharding.plan(muon_of_blocks(), params, AbstractMesh((8,), ("data",)), "data")
+    return {"busiest": plan.flops, "mean": plan.flops_alone / 8}
 
 
 def compilations() -> Numbers:
@@ -254,10 +303,11 @@ def instructions(text: str) -> list[str]:
 
 MEASURES: dict[str, Callable[[], Numbers]] = {
     "planned": planned,
-    "matrices": partial(planned, shared_muon),
+    "matrices": partial(planned, muon_of_blocks),
     "checked": checked,
     "memory": memory,
     "muon": muon,
+    "balance": balance,
     "compilations": compilations,
     "one device": one_device,
     "processes": processes.ratio,

@@ -22,6 +22,15 @@ def planned(numbers: Numbers) -> str:
     return table(*rows)
 
 
+def matrices(numbers: Numbers) -> str:
+    """Matrix work of each device, and what it sends."""
+    rows = [("params", "devices", "matrix operations, 10¹²", "than alone", "sent in a step, GB")]
+    for name, own in numbers["matrices"].items():
+        cells = (f"{own['flops'] / 1e12:.3g}", f"÷ {own['flops alone'] / own['flops']:.1f}")
+        rows.append((*name.split(", "), *cells, f"{sent(own) / GB:.3g}"))
+    return table(*rows)
+
+
 def sent(own: Numbers) -> float:
     """What each device sends in a step."""
     return sum(x["sent"] for x in own["collectives"].values())
@@ -46,10 +55,24 @@ def asked(numbers: Numbers) -> str:
         limits = ("≤ 10.0", "≤ 9.0") if "shards" in name else ("", "")
         for kind, limit in zip(("arguments", "temporary"), limits, strict=True):
             rows.append((f"{name}: {kind}, MiB", f"{own[kind] / MIB:.2f}", limit))
+        together = own["arguments"] + own["temporary"] + own["new"]
+        rows.append((f"{name}: with what is new, MiB", f"{together / MIB:.2f}", ""))
     for name, own in numbers["muon"].items():
         found, limit = own["flops"] / own["flops alone"], own["share"] * 1.02
         rows.append((f"Muon, {name}: operations of each of 8, × all", f"{found:.4f}", f"≤ {limit:.4f}"))
-        rows.append((f"Muon, {name}: largest difference", f"{own['largest difference']:.1g}", "0"))
+        rows.append((f"Muon, {name}: largest difference, by matrix", f"{own['largest difference']:.1g}", "0"))
+        rows.append(
+            (f"Muon, {name}: largest difference, in one program", f"{own['from one program']:.1g}", "")
+        )
+        for kind, of in {"alone": "alone", "shared": "shared out"}.items():
+            counts, sizes = own["cut"][kind]
+            said = ", ".join(f"{count} {name}" for name, count in counts.items())
+            size = sum(sizes.values()) / MIB
+            rows.append(
+                (f"Muon, {name}, cut by the axis, {of}: collectives, MiB", f"{size:.1f} ({said})", "")
+            )
+    busiest = numbers["balance"]["busiest"] / numbers["balance"]["mean"]
+    rows.append(("Muon, 12 blocks: operations of the busiest of 8, × the mean", f"{busiest:.3f}", ""))
     for name, own in numbers["compilations"].items():
         rows.append((f"{name}: compilations in three steps", str(own), "[1, 0, 0]"))
     for name, same in numbers["one device"].items():
@@ -63,6 +86,7 @@ def asked(numbers: Numbers) -> str:
 
 TABLES: dict[str, Callable[[Numbers], str]] = {
     "planned": planned,
+    "matrices": matrices,
     "checked": checked,
     "asked": asked,
     "where": where,
