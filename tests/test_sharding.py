@@ -485,15 +485,16 @@ FEW_AND_MANY = {f"w{i}": (16, 24) for i in range(10)} | {f"u{i}": (24, 16) for i
 
 
 def test_shares_are_bit_for_bit_what_each_device_would_compute() -> None:
-    mesh, tx = mesh_of(AxisType.Auto), gradtx.contrib.muon(0.02, ns_steps=3)
+    tx = gradtx.contrib.muon(0.02, ns_steps=3)
     params = normal(FEW_AND_MANY, 0, jnp.float32)
     state = tx.init(params)
     with gradtx.batching(Apart()):
         expected = jax.jit(tx.update)(params, state, params)
     shared = sharding.shared_out(tx, "data")
-    programs = {"shard_map": jax.shard_map(shared.update, mesh=mesh, in_specs=P(), out_specs=P())}
-    programs |= dict.fromkeys(("jit", "FSDP"), shared.update)
-    for name, update in programs.items():
+    for name in ("shard_map", "jit", "FSDP"):
+        mesh, update = mesh_of(AxisType.Explicit if name == "jit" else AxisType.Auto), shared.update
+        if name == "shard_map":
+            update = jax.shard_map(update, mesh=mesh, in_specs=P(), out_specs=P())
         where = jax.tree.map(
             lambda x, cut=name == "FSDP": NamedSharding(mesh, P("data") if cut and x.ndim == 2 else P()),
             (params, state),
@@ -524,10 +525,9 @@ def test_params_that_axes_cut_are_shared_out(axes: Any, spec: Any, x64: None) ->
         compiled = jax.jit(update, out_shardings=where).lower(*given).compile()
         assert_close(jax.block_until_ready(compiled(*given)), expected, rtol=1e-12, atol=1e-12)
     counts = {kind: times(compiled.as_text(), kind) for kind in ("all-to-all", "all-gather")}
-    # Two shapes, there and back; along the other axis XLA multiplies pieces, or the type says to gather.
+    # Of two shapes, there and back; along the other axis XLA gathers what it multiplies.
     assert counts["all-to-all"] == (4 if "data" in spec else 0)
-    if axes == AxisType.Explicit:
-        assert counts["all-gather"] == {P("data"): 0, P(None, "model"): 4, P("model", "data"): 2}[spec]
+    assert "model" in spec or not counts["all-gather"]
 
 
 def test_matrices_that_lie_in_different_ways_share_a_shape(x64: None) -> None:

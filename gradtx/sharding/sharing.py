@@ -10,9 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.experimental.xla_metadata import set_xla_metadata
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 
-from gradtx.arrays.meshes import axes_of
 from gradtx.arrays.types import Array, PyTree
 from gradtx.arrays.varying import gathered, varied, varying_axes
 from gradtx.core.batch import Batch, Given, batch_in_force, batching
@@ -42,11 +41,11 @@ def shared_out(inner: GradientTransformation, axis: str):
     the transformation changes.
 
     It works under `jax.jit` within ``jax.set_mesh(mesh)``, on automatic and explicit axes, beside axes that
-    cut params too; and in `jax.shard_map` over the axis, of params that are whole. On explicit axes, and
-    where other axes cut matrices, every device computes as many as the one with the most.
+    cut params too; and in `jax.shard_map` over the axis, of params that are whole. Where other axes cut
+    matrices, devices multiply their pieces, and each computes as many as the one with the most.
 
-    On a CPU each matrix has a program of its own. So on automatic axes and in `jax.shard_map` the results do
-    not depend on the number of devices, bit for bit.
+    On a CPU each matrix has a program of its own. So the results do not depend on the number of devices, bit
+    for bit, unless other axes cut matrices.
 
     Args:
         inner: the transformation; stages that do not work on stacks run as they are.
@@ -58,10 +57,30 @@ def shared_out(inner: GradientTransformation, axis: str):
     """
 
     def update(updates, state, params=None, **extra):
-        with batching(_shares(axis, updates)):
-            return inner.update(updates, state, params, **extra)
+        def shared(updates, state, params, numbers):
+            with batching(_shares(axis, updates)):
+                return inner.update(updates, state, params, **extra | numbers)
+
+        functions = {name for name, x in extra.items() if any(map(callable, jax.tree.leaves(x)))}
+        numbers = {name: x for name, x in extra.items() if name not in functions}
+        return without_types(shared)(updates, state, params, numbers)
 
     return inner.init, update
+
+
+def without_types(update: Any) -> Any:
+    """An update within which XLA places everything, as on automatic axes; what it returns lies as what it is
+    given."""
+    mesh = jax.sharding.get_abstract_mesh()
+    explicit = tuple(name for name in mesh.explicit_axes if name not in mesh.manual_axes)
+    if not explicit:
+        return update
+
+    def called(*given: Any) -> Any:
+        lie = jax.tree.map(lambda x: jax.typeof(x).sharding, given[:2])
+        return jax.sharding.auto_axes(update, axes=explicit, out_sharding=lie)(*given)
+
+    return called
 
 
 def _shares(axis: str, updates: PyTree) -> Batch:
@@ -75,14 +94,10 @@ def _shares(axis: str, updates: PyTree) -> Batch:
     devices, each = mesh.shape[axis], batch_in_force()
     if devices == 1:
         return each
-    kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    kinds |= dict.fromkeys(mesh.manual_axes, AxisType.Manual)
-    cut = any(
-        mesh.shape[name] > 1 and kind != AxisType.Manual for name, kind in kinds.items() if name != axis
-    )
+    cut = any(mesh.shape[name] > 1 for name in mesh.axis_names if name not in (axis, *mesh.manual_axes))
     shapes = Counter(x.shape for x in jax.tree.leaves(updates) if hasattr(x, "shape"))
     each = each if each.joins or cut else Apart()
-    return Shares(devices, axis, kinds[axis], each, not cut, fair_turns(shapes, devices))
+    return Shares(devices, axis, axis in mesh.manual_axes, each, not cut, fair_turns(shapes, devices))
 
 
 @dataclass(frozen=True)
@@ -107,7 +122,7 @@ class Shares(Batch):
     Args:
         devices: how many there are along the axis.
         axis: its name.
-        kind: whether it is automatic, explicit, or manual: in `shard_map`.
+        is_manual: whether this is in `shard_map` over it.
         each: how a device goes through its share.
         may_idle: whether a device with nothing in its last place may skip it: where no other axis cuts
             matrices, for devices that multiply their pieces wait for one another.
@@ -116,7 +131,7 @@ class Shares(Batch):
 
     devices: int
     axis: str
-    kind: AxisType
+    is_manual: bool
     each: Batch
     may_idle: bool
     turns: Turns
@@ -124,11 +139,10 @@ class Shares(Batch):
     joins = True
 
     def map(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
-        if self.kind == AxisType.Explicit:
-            return self._in_stacks(function, given)
-        deal = self._deal(given)
+        shape = jnp.shape(jax.tree.leaves(given[0])[0])
+        deal = Deal(len(given), dict(self.turns).get(shape, tuple(range(self.devices))))
         choosing = partial(self._chosen, function, deal)
-        if self.kind == AxisType.Manual:
+        if self.is_manual:
             return choosing(given)
         axes = {self.axis}
         if deal.is_few:
@@ -142,26 +156,6 @@ class Shares(Batch):
         # all have, and that what this axis cuts goes to its device by one all-to-all.
         results = share(exchanged(_by_device(given, deal), lambda x: _along(_along(x, None), self.axis)))
         return _in_order(exchanged(results, lambda x: _along(x, None)), deal)
-
-    def _deal(self, given: Given) -> Deal:
-        shape = jnp.shape(jax.tree.leaves(given[0])[0])
-        return Deal(len(given), dict(self.turns).get(shape, tuple(range(self.devices))))
-
-    def _in_stacks(self, function: Callable[..., PyTree], given: Given) -> list[PyTree]:
-        """All shares of the matrices that lie alike as one stack, cut along the axis: `shard_map` takes no
-        numbers of explicit axes from around it, and functions have such."""
-        alike: dict[Any, list[int]] = {}
-        for i, own in enumerate(given):
-            alike.setdefault(tuple(map(jax.typeof, jax.tree.leaves(own))), []).append(i)
-        results: dict[int, PyTree] = {}
-        for members in alike.values():
-            some = [given[i] for i in members]
-            deal = self._deal(some)
-            stacked = _by_device(some, deal)
-            specs = _StackSpecs(self.axis, stacked)
-            mapped = jax.vmap(function)(*exchanged(stacked, specs.by_device))
-            results |= zip(members, _in_order(exchanged(mapped, specs.as_before), deal), strict=True)
-        return [results[i] for i in range(len(given))]
 
     def _chosen(self, function: Callable[..., PyTree], deal: Deal, given: Given) -> list[PyTree]:
         """What one device does of matrices that all have: its share, and the exchange with the others."""
@@ -216,38 +210,6 @@ class Shares(Batch):
         zeros = varied(jnp.zeros((deal.count, *x.shape[1:]), x.dtype), varying_axes(x))
         own = jnp.where(self._has_one_more(deal), x[0], jnp.zeros_like(x[0]))
         return jax.lax.psum(jax.lax.dynamic_update_index_in_dim(zeros, own, place, 0), self.axis)
-
-
-class _StackSpecs:
-    """How stacks of explicit types lie, and how they are handed to devices and back.
-
-    First the axis goes to the stack, and then other axes leave the part that each device has of it, which is
-    less to send than all. What is exchanged has a second dimension, of stacks alike.
-    """
-
-    def __init__(self, axis: str, stacked: PyTree):
-        self.axis = axis
-        stacks = reversed(jax.tree.leaves(stacked))  # of those of one shape the first is asked
-        self.specs = {x.shape: tuple(jax.typeof(x).sharding.spec) for x in stacks}
-
-    def by_device(self, x: Array) -> Array:
-        """A stack by device, each part whole there."""
-        return self._resharded(x, (self.axis, None, *self._of_others(x)), (self.axis,))
-
-    def as_before(self, x: Array) -> Array:
-        """A stack by device as that of its shape lay before."""
-        return self._resharded(x, (self.axis, None, *self._of_others(x)), (None, None, *self._spec(x)))
-
-    def _spec(self, x: Array) -> tuple[Any, ...]:
-        return self.specs.get((x.shape[0], *x.shape[2:]), (None,))[1:]
-
-    def _of_others(self, x: Array) -> list[tuple[str, ...]]:
-        return [tuple(name for name in axes_of(cut) if name != self.axis) for cut in self._spec(x)]
-
-    def _resharded(self, x: Array, *specs: tuple[Any, ...]) -> Array:
-        for spec in specs:
-            x = jax.sharding.reshard(x, PartitionSpec(*(cut or None for cut in spec)))
-        return x
 
 
 def _by_device(given: Given, deal: Deal) -> Any:
