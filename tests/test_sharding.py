@@ -495,10 +495,8 @@ def test_shares_are_bit_for_bit_what_each_device_would_compute() -> None:
         mesh, update = mesh_of(AxisType.Explicit if name == "jit" else AxisType.Auto), shared.update
         if name == "shard_map":
             update = jax.shard_map(update, mesh=mesh, in_specs=P(), out_specs=P())
-        where = jax.tree.map(
-            lambda x, cut=name == "FSDP": NamedSharding(mesh, P("data") if cut and x.ndim == 2 else P()),
-            (params, state),
-        )
+        other, matrix = (NamedSharding(mesh, spec) for spec in (P(), P("data") if name == "FSDP" else P()))
+        where = jax.tree.map(lambda x, lie=(other, matrix): lie[x.ndim == 2], (params, state))
         with jax.set_mesh(mesh):
             given = *jax.device_put((params, state), where), jax.device_put(params, where[0])
             compiled = jax.jit(update, out_shardings=where).lower(*given).compile()
