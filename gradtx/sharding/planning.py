@@ -67,7 +67,7 @@ class Plan:
         params: bytes of the params on each device; the gradients take as many.
         state: where the optimizer's state is.
         collectives: of the gradients and of the optimizer, not of the model.
-        flops: of matrix products and decompositions in the optimizer, on each device.
+        flops: of matrix products and decompositions in the optimizer, on the device that has the most.
         flops_alone: the same where each device does all.
     """
 
