@@ -17,7 +17,7 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-# Rooms beside the way of most programs: each is imported when it is first asked for.
+# Rooms beside the way of most programs: each is imported when it, or a name of it, is first asked for.
 if _TYPE_CHECKING:
     # assignment: pairing rows with columns
     from gradtx import assignment as assignment
@@ -28,6 +28,12 @@ if _TYPE_CHECKING:
     # experimental: what may change
     from gradtx import experimental as experimental
 
+    # losses: predictions and targets -> one number per sample
+    from gradtx import losses as losses
+
+    # microbatching: a batch in parts, one after the other
+    from gradtx import microbatching as microbatching
+
     # perturbations: functions smoothed by noise
     from gradtx import perturbations as perturbations
 
@@ -36,6 +42,9 @@ if _TYPE_CHECKING:
 
     # projections: the nearest point of a set
     from gradtx import projections as projections
+
+    # sharding: states over the devices of a mesh
+    from gradtx import sharding as sharding
 
     # torch: PyTorch's names, defaults and numbers
     from gradtx import torch as torch
@@ -47,25 +56,89 @@ if _TYPE_CHECKING:
     from gradtx.checking.check import Checked as Checked
     from gradtx.checking.check import check as check
 
+    # drivers: loops that run an optimizer until it is done
+    from gradtx.drivers.minimize import MinimizeResult as MinimizeResult
+    from gradtx.drivers.minimize import minimize as minimize
+
     # explaining: what an optimizer does, in words
     from gradtx.explaining.explanation import Explanation as Explanation
     from gradtx.explaining.explanation import explain as explain
+
+    # losses: those that Optax has here too
+    from gradtx.losses.binary import hinge_loss as hinge_loss
+    from gradtx.losses.binary import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
+    from gradtx.losses.binary import sigmoid_focal_loss as sigmoid_focal_loss
+    from gradtx.losses.classification import safe_softmax_cross_entropy as safe_softmax_cross_entropy
+    from gradtx.losses.classification import softmax_cross_entropy as softmax_cross_entropy
+    from gradtx.losses.classification import (
+        softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
+    )
+    from gradtx.losses.ctc import ctc_loss as ctc_loss
+    from gradtx.losses.ctc import ctc_loss_with_forward_probs as ctc_loss_with_forward_probs
+    from gradtx.losses.divergence import convex_kl_divergence as convex_kl_divergence
+    from gradtx.losses.divergence import generalized_kl_divergence as generalized_kl_divergence
+    from gradtx.losses.divergence import kl_divergence as kl_divergence
+    from gradtx.losses.embedding import ntxent as ntxent
+    from gradtx.losses.regression import cosine_distance as cosine_distance
+    from gradtx.losses.regression import cosine_similarity as cosine_similarity
+    from gradtx.losses.regression import huber_loss as huber_loss
+    from gradtx.losses.regression import l2_loss as l2_loss
+    from gradtx.losses.regression import log_cosh as log_cosh
+    from gradtx.losses.regression import squared_error as squared_error
+    from gradtx.losses.smoothing import smooth_labels as smooth_labels
+
+    # matrix: optimizers of matrices
+    from gradtx.matrix.axes import MatrixAxes as MatrixAxes
+    from gradtx.matrix.clipping import qk_clip as qk_clip
+    from gradtx.matrix.dion2 import ScaleByDion2State as ScaleByDion2State
+    from gradtx.matrix.dion2 import dion2 as dion2
+    from gradtx.matrix.dion2 import scale_by_dion2 as scale_by_dion2
+    from gradtx.matrix.hyperball import HyperballState as HyperballState
+    from gradtx.matrix.hyperball import hyperball as hyperball
+    from gradtx.matrix.hyperball import muon_hyperball as muon_hyperball
+    from gradtx.matrix.kl import ScaleByKLShampooState as ScaleByKLShampooState
+    from gradtx.matrix.kl import ScaleByKLSOAPState as ScaleByKLSOAPState
+    from gradtx.matrix.kl import kl_shampoo as kl_shampoo
+    from gradtx.matrix.kl import kl_soap as kl_soap
+    from gradtx.matrix.kl import scale_by_kl_shampoo as scale_by_kl_shampoo
+    from gradtx.matrix.kl import scale_by_kl_soap as scale_by_kl_soap
+    from gradtx.matrix.kron import ScaleByKronState as ScaleByKronState
+    from gradtx.matrix.kron import kron as kron
+    from gradtx.matrix.kron import scale_by_kron as scale_by_kron
+    from gradtx.matrix.muon import MuonState as MuonState
+    from gradtx.matrix.muon import muon as muon
+    from gradtx.matrix.muon import scale_by_muon as scale_by_muon
+    from gradtx.matrix.normalized import ScaleByAdaMuonState as ScaleByAdaMuonState
+    from gradtx.matrix.normalized import ScaleByNorMuonState as ScaleByNorMuonState
+    from gradtx.matrix.normalized import adamuon as adamuon
+    from gradtx.matrix.normalized import normuon as normuon
+    from gradtx.matrix.normalized import scale_by_adamuon as scale_by_adamuon
+    from gradtx.matrix.normalized import scale_by_normuon as scale_by_normuon
+    from gradtx.matrix.polargrad import ScaleByPolarGradState as ScaleByPolarGradState
+    from gradtx.matrix.polargrad import polargrad as polargrad
+    from gradtx.matrix.polargrad import scale_by_polargrad as scale_by_polargrad
+    from gradtx.matrix.scion import LayerNorm as LayerNorm
+    from gradtx.matrix.scion import scale_by_lmo as scale_by_lmo
+    from gradtx.matrix.scion import scion as scion
+    from gradtx.matrix.shampoo import ScaleByShampooState as ScaleByShampooState
+    from gradtx.matrix.shampoo import scale_by_shampoo as scale_by_shampoo
+    from gradtx.matrix.shampoo import shampoo as shampoo
+    from gradtx.matrix.shapes import scale_by_shape as scale_by_shape
+    from gradtx.matrix.soap import ScaleBySOAPState as ScaleBySOAPState
+    from gradtx.matrix.soap import scale_by_soap as scale_by_soap
+    from gradtx.matrix.soap import soap as soap
+
+    # microbatching: the one that Optax has here too
+    from gradtx.microbatching.loop import microbatch as microbatch
+
+    # perturbations: the one that Optax has here
     from gradtx.perturbations.gaussian import multi_normal as multi_normal
 
 # formats: how slots are kept in fewer bytes
 from gradtx import formats as formats
 
-# losses: predictions and targets -> one number per sample
-from gradtx import losses as losses
-
-# microbatching: a batch in parts, one after the other
-from gradtx import microbatching as microbatching
-
 # schedules: count -> value
 from gradtx import schedules as schedules
-
-# sharding: states over the devices of a mesh
-from gradtx import sharding as sharding
 
 # transforms: primitives; wrappers and chains too, as Optax has them there
 from gradtx import transforms as transforms
@@ -100,10 +173,6 @@ from gradtx.core.transformation import ScheduledState as ScheduledState
 from gradtx.core.transformation import init_empty_state as init_empty_state
 from gradtx.core.treewise import treewise as treewise
 
-# drivers: loops that run an optimizer until it is done
-from gradtx.drivers.minimize import MinimizeResult as MinimizeResult
-from gradtx.drivers.minimize import minimize as minimize
-
 # linear algebra: norms, eigenvalues, roots of matrices, least squares, diagonals
 from gradtx.linear_algebra import hutchinson_diagonal as hutchinson_diagonal
 from gradtx.linear_algebra import matrix_inverse_pth_root as matrix_inverse_pth_root
@@ -111,73 +180,6 @@ from gradtx.linear_algebra import nnls as nnls
 from gradtx.linear_algebra import power_iteration as power_iteration
 from gradtx.linear_algebra import safe_norm as safe_norm
 from gradtx.linear_algebra import safe_root_mean_squares as safe_root_mean_squares
-
-# losses: those that Optax has here too
-from gradtx.losses.binary import hinge_loss as hinge_loss
-from gradtx.losses.binary import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
-from gradtx.losses.binary import sigmoid_focal_loss as sigmoid_focal_loss
-from gradtx.losses.classification import safe_softmax_cross_entropy as safe_softmax_cross_entropy
-from gradtx.losses.classification import softmax_cross_entropy as softmax_cross_entropy
-from gradtx.losses.classification import (
-    softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels,
-)
-from gradtx.losses.ctc import ctc_loss as ctc_loss
-from gradtx.losses.ctc import ctc_loss_with_forward_probs as ctc_loss_with_forward_probs
-from gradtx.losses.divergence import convex_kl_divergence as convex_kl_divergence
-from gradtx.losses.divergence import generalized_kl_divergence as generalized_kl_divergence
-from gradtx.losses.divergence import kl_divergence as kl_divergence
-from gradtx.losses.embedding import ntxent as ntxent
-from gradtx.losses.regression import cosine_distance as cosine_distance
-from gradtx.losses.regression import cosine_similarity as cosine_similarity
-from gradtx.losses.regression import huber_loss as huber_loss
-from gradtx.losses.regression import l2_loss as l2_loss
-from gradtx.losses.regression import log_cosh as log_cosh
-from gradtx.losses.regression import squared_error as squared_error
-from gradtx.losses.smoothing import smooth_labels as smooth_labels
-
-# matrix: optimizers of matrices
-from gradtx.matrix.axes import MatrixAxes as MatrixAxes
-from gradtx.matrix.clipping import qk_clip as qk_clip
-from gradtx.matrix.dion2 import ScaleByDion2State as ScaleByDion2State
-from gradtx.matrix.dion2 import dion2 as dion2
-from gradtx.matrix.dion2 import scale_by_dion2 as scale_by_dion2
-from gradtx.matrix.hyperball import HyperballState as HyperballState
-from gradtx.matrix.hyperball import hyperball as hyperball
-from gradtx.matrix.hyperball import muon_hyperball as muon_hyperball
-from gradtx.matrix.kl import ScaleByKLShampooState as ScaleByKLShampooState
-from gradtx.matrix.kl import ScaleByKLSOAPState as ScaleByKLSOAPState
-from gradtx.matrix.kl import kl_shampoo as kl_shampoo
-from gradtx.matrix.kl import kl_soap as kl_soap
-from gradtx.matrix.kl import scale_by_kl_shampoo as scale_by_kl_shampoo
-from gradtx.matrix.kl import scale_by_kl_soap as scale_by_kl_soap
-from gradtx.matrix.kron import ScaleByKronState as ScaleByKronState
-from gradtx.matrix.kron import kron as kron
-from gradtx.matrix.kron import scale_by_kron as scale_by_kron
-from gradtx.matrix.muon import MuonState as MuonState
-from gradtx.matrix.muon import muon as muon
-from gradtx.matrix.muon import scale_by_muon as scale_by_muon
-from gradtx.matrix.normalized import ScaleByAdaMuonState as ScaleByAdaMuonState
-from gradtx.matrix.normalized import ScaleByNorMuonState as ScaleByNorMuonState
-from gradtx.matrix.normalized import adamuon as adamuon
-from gradtx.matrix.normalized import normuon as normuon
-from gradtx.matrix.normalized import scale_by_adamuon as scale_by_adamuon
-from gradtx.matrix.normalized import scale_by_normuon as scale_by_normuon
-from gradtx.matrix.polargrad import ScaleByPolarGradState as ScaleByPolarGradState
-from gradtx.matrix.polargrad import polargrad as polargrad
-from gradtx.matrix.polargrad import scale_by_polargrad as scale_by_polargrad
-from gradtx.matrix.scion import LayerNorm as LayerNorm
-from gradtx.matrix.scion import scale_by_lmo as scale_by_lmo
-from gradtx.matrix.scion import scion as scion
-from gradtx.matrix.shampoo import ScaleByShampooState as ScaleByShampooState
-from gradtx.matrix.shampoo import scale_by_shampoo as scale_by_shampoo
-from gradtx.matrix.shampoo import shampoo as shampoo
-from gradtx.matrix.shapes import scale_by_shape as scale_by_shape
-from gradtx.matrix.soap import ScaleBySOAPState as ScaleBySOAPState
-from gradtx.matrix.soap import scale_by_soap as scale_by_soap
-from gradtx.matrix.soap import soap as soap
-
-# microbatching: the one that Optax has here too
-from gradtx.microbatching.loop import microbatch as microbatch
 from gradtx.moved import missing as _missing
 
 # optimizers: recipes
@@ -226,7 +228,6 @@ from gradtx.optimizers.variance import adabelief as adabelief
 from gradtx.optimizers.variance import radam as radam
 from gradtx.optimizers.variance import yogi as yogi
 
-# perturbations: the one that Optax has here
 # schedules: those that Optax has here too
 from gradtx.schedules import constant_schedule as constant_schedule
 from gradtx.schedules import cosine_decay_schedule as cosine_decay_schedule
@@ -466,24 +467,83 @@ try:
 except _PackageNotFoundError:  # a source tree that was never installed
     __version__ = "0+unknown"
 
-_LATER = {"multi_normal": "perturbations.gaussian"}
-_LATER |= dict.fromkeys(("Checked", "check"), "checking.check")
-_LATER |= dict.fromkeys(("Explanation", "explain"), "explaining.explanation")
-_LATER |= dict.fromkeys(
-    ("assignment", "contrib", "experimental", "perturbations", "plot", "projections", "torch", "tree_utils"),
-    "",
+_LATER = {
+    "checking.check": ("Checked", "check"),
+    "drivers.minimize": ("MinimizeResult", "minimize"),
+    "explaining.explanation": ("Explanation", "explain"),
+    "losses.binary": ("hinge_loss", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"),
+    "losses.classification": (
+        "safe_softmax_cross_entropy",
+        "softmax_cross_entropy",
+        "softmax_cross_entropy_with_integer_labels",
+    ),
+    "losses.ctc": ("ctc_loss", "ctc_loss_with_forward_probs"),
+    "losses.divergence": ("convex_kl_divergence", "generalized_kl_divergence", "kl_divergence"),
+    "losses.embedding": ("ntxent",),
+    "losses.regression": (
+        "cosine_distance",
+        "cosine_similarity",
+        "huber_loss",
+        "l2_loss",
+        "log_cosh",
+        "squared_error",
+    ),
+    "losses.smoothing": ("smooth_labels",),
+    "matrix.axes": ("MatrixAxes",),
+    "matrix.clipping": ("qk_clip",),
+    "matrix.dion2": ("ScaleByDion2State", "dion2", "scale_by_dion2"),
+    "matrix.hyperball": ("HyperballState", "hyperball", "muon_hyperball"),
+    "matrix.kl": (
+        "ScaleByKLSOAPState",
+        "ScaleByKLShampooState",
+        "kl_shampoo",
+        "kl_soap",
+        "scale_by_kl_shampoo",
+        "scale_by_kl_soap",
+    ),
+    "matrix.kron": ("ScaleByKronState", "kron", "scale_by_kron"),
+    "matrix.muon": ("MuonState", "muon", "scale_by_muon"),
+    "matrix.normalized": (
+        "ScaleByAdaMuonState",
+        "ScaleByNorMuonState",
+        "adamuon",
+        "normuon",
+        "scale_by_adamuon",
+        "scale_by_normuon",
+    ),
+    "matrix.polargrad": ("ScaleByPolarGradState", "polargrad", "scale_by_polargrad"),
+    "matrix.scion": ("LayerNorm", "scale_by_lmo", "scion"),
+    "matrix.shampoo": ("ScaleByShampooState", "scale_by_shampoo", "shampoo"),
+    "matrix.shapes": ("scale_by_shape",),
+    "matrix.soap": ("ScaleBySOAPState", "scale_by_soap", "soap"),
+    "microbatching.loop": ("microbatch",),
+    "perturbations.gaussian": ("multi_normal",),
+}
+"""What is imported when it is first asked for, by the module that it is in."""
+_ROOMS = (
+    "assignment",
+    "contrib",
+    "experimental",
+    "losses",
+    "microbatching",
+    "perturbations",
+    "plot",
+    "projections",
+    "sharding",
+    "torch",
+    "tree_utils",
 )
-"""What is imported when it is first asked for, and the module that it is in; a room is in none."""
+"""Modules that are imported when they are first asked for."""
+_HOMES = {name: module for module, names in _LATER.items() for name in names} | {x: x for x in _ROOMS}
 
 
 def __getattr__(name: str) -> _Any:
-    if name not in _LATER:
+    if name not in _HOMES:
         raise _missing("gradtx", name)
-    module = _import_module(f"gradtx.{_LATER[name] or name}")
-    found = getattr(module, name) if _LATER[name] else module
-    globals()[name] = found
+    home = _import_module(f"gradtx.{_HOMES[name]}")
+    globals()[name] = found = home if name in _ROOMS else getattr(home, name)
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_HOMES})

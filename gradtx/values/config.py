@@ -116,12 +116,15 @@ def _unreadable(where: str, expected: str, found: object) -> ValueError:
 def _registered(where: str, name: Any) -> Factory:
     if not isinstance(name, str):
         raise _unreadable(where, 'a registered name as "call"', name)
-    name = FORMER.get(name, name)
-    namespace = name.rpartition(".")[0]
-    if name not in FACTORIES and re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", namespace):
+    if name not in {*FACTORIES, *FORMER} and re.fullmatch(r"([a-z_]+\.)*\w+", name):
+        room, _, own = f"gradtx.{name}".rpartition(".")
         with suppress(ModuleNotFoundError):  # it may be of a room that nothing has asked for so far
-            import_module(f"gradtx.{namespace}")
+            getattr(import_module(room), own, None)
+    name = FORMER.get(name, name)
     if name not in FACTORIES:
+        package = import_module("gradtx")
+        for own in dir(package):  # so that every room is asked for
+            getattr(package, own)
         near = difflib.get_close_matches(name, FACTORIES, n=3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise ValueError(

@@ -13,7 +13,7 @@ from gradtx.values.argument import KEYWORDS, POSITIONAL, REST, Argument
 from gradtx.values.parts import LEAF, Number, Part
 from gradtx.values.source import Source
 from gradtx.values.value import Call, Maker, Value
-from gradtx.values.words import signature_in_words
+from gradtx.values.words import SignatureInWords
 
 FACTORIES: dict[str, "Factory"] = {}
 """Every factory by its registered name: what `from_config` may call."""
@@ -257,7 +257,7 @@ def register(
         setattr(public, attribute, getattr(body, attribute))
     public.__wrapped__ = body  # type: ignore[attr-defined]  # functions take attributes; inspect reads this one
     if inspect.isfunction(body) and not hasattr(body, "__wrapped__"):
-        public.__signature__ = signature_in_words(body, kind.shown_as)  # type: ignore[attr-defined]  # as above
+        public.__signature__ = SignatureInWords.of(body, kind.shown_as)  # type: ignore[attr-defined]  # as above
     factory = Factory(name or registered, name or shown, public, body, kind, options, decorator)
     public.factory = factory  # type: ignore[attr-defined]  # as above: how a function leads to its factory
     FACTORIES[factory.key] = factory

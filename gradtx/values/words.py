@@ -4,8 +4,9 @@ import inspect
 import re
 import types
 import typing
+from collections.abc import Callable
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from gradtx.values import domains
 from gradtx.values.domains import Interval, OffAtZeroMark, StaticMark
@@ -23,42 +24,32 @@ class Word:
         return self.text
 
 
-def signature_in_words(body: types.FunctionType, returns: str) -> inspect.Signature:
-    """The signature of a function, with annotations by name. `inspect.signature` takes four times as long.
+class SignatureInWords(inspect.Signature):
+    """The signature of a factory, with annotations by name; read when first asked for, as most never are."""
 
-    Args:
-        body: the function.
-        returns: what a call of the factory returns.
-    """
-    code, kinds = body.__code__, inspect.Parameter
-    n, m = code.co_argcount, code.co_kwonlyargcount
-    of = [kinds.POSITIONAL_ONLY] * code.co_posonlyargcount
-    of += [kinds.POSITIONAL_OR_KEYWORD] * (n - len(of))
-    places = list(zip(code.co_varnames[:n], of, strict=True))
-    rest = n + m
-    if code.co_flags & inspect.CO_VARARGS:
-        places.append((code.co_varnames[rest], kinds.VAR_POSITIONAL))
-        rest += 1
-    places += [(name, kinds.KEYWORD_ONLY) for name in code.co_varnames[n : n + m]]
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        places.append((code.co_varnames[rest], kinds.VAR_KEYWORD))
-    given = body.__defaults__ or ()
-    defaults = dict(zip(code.co_varnames[n - len(given) : n], given, strict=True))
-    defaults |= body.__kwdefaults__ or {}
-    notes = body.__annotations__
-    return inspect.Signature(
-        [
-            kinds(
-                name,
-                kind,
-                default=defaults.get(name, kinds.empty),
-                annotation=_noted(notes.get(name, kinds.empty)),
-            )
-            for name, kind in places
-        ],
-        return_annotation=Word(returns),
-        __validate_parameters__=False,
-    )
+    __slots__ = ("_body", "_returns")
+
+    @classmethod
+    def of(cls, body: Callable[..., Any], returns: str) -> Self:
+        """The signature of a function.
+
+        Args:
+            body: the function.
+            returns: what a call of the factory returns.
+        """
+        signature = cls.__new__(cls)
+        signature._body, signature._returns = body, returns
+        return signature
+
+    def __getattr__(self, name: str) -> Any:  # of what `__init__` sets, before it has run
+        if name not in inspect.Signature.__slots__:
+            raise AttributeError(name)
+        parameters = inspect.signature(self._body).parameters.values()
+        self.__init__(
+            [p.replace(annotation=_noted(p.annotation)) for p in parameters],
+            return_annotation=Word(self._returns),
+        )
+        return getattr(self, name)
 
 
 def _noted(annotation: Any) -> Any:
