@@ -21,7 +21,7 @@ class Recipe(GradientTransformation):
     def expansion(self) -> GradientTransformation:
         """What the recipe stands for."""
         with self.concretely():
-            expansion = GradientTransformation.adopt(self.factory.run(self.arguments))
+            expansion = GradientTransformation.adopt(self.factory.run(self.arguments.copy()))
         check_transformation(self.name, "what it returns", expansion)
         return expansion
 

@@ -224,7 +224,7 @@ class Stage(GradientTransformation):
 
     def rule_with(self, numbers: Mapping[str, Number]) -> Rule:
         """The functions with these numbers in place of schedules."""
-        return Rule(self.name, self.factory.run({**self.arguments, **numbers}))
+        return Rule(self.name, self.factory.run(self.arguments | numbers))
 
     @cached_property
     def asks(self) -> Asks:

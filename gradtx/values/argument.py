@@ -77,6 +77,8 @@ class Argument:
             return
         if self.is_bool and (x is None or isinstance(x, str | bytes | list | tuple | dict)):
             raise TypeError(f"{maker}: {self.name} must be True or False, got {x!r}")
+        if not self.intervals:
+            return
         number = jax.device_get(x).item() if is_concrete_scalar(x) else x
         for interval in self.intervals:
             if is_number(number):

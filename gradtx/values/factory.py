@@ -128,7 +128,7 @@ class Factory:
                 numbers, part = (x,), LEAF  # what most are, without the way through `split`
             else:
                 numbers, part, x = p.split(x)
-            if callable(x) and p.is_numeric:
+            if p.is_numeric and callable(x):
                 schedules[name] = x
             known[name] = x
             parts.append((name, part))

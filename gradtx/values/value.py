@@ -82,7 +82,7 @@ class Value(Sourced):
         return self._call.factory
 
     @cached_property
-    def arguments(self) -> Mapping[str, Any]:
+    def arguments(self) -> MappingProxyType[str, Any]:
         """Every argument by name, defaults included."""
         leaves = iter(self._leaves)
         return MappingProxyType({name: join(part, leaves) for name, part in self._call.arguments})
@@ -95,7 +95,7 @@ class Value(Sourced):
 
     def numbers_at(self, count: Number) -> Mapping[str, Any]:
         """The arguments, with every schedule resolved at this count."""
-        return {**self.arguments, **{name: number_at(f, count) for name, f in self.schedules.items()}}
+        return self.arguments | {name: number_at(f, count) for name, f in self.schedules.items()}
 
     @property
     def is_traced(self) -> bool:
