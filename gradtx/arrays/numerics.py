@@ -10,8 +10,8 @@ parts apart; they live in ``gradtx.torch``.
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -78,23 +78,54 @@ def rms(x: Array) -> Array:
     return sqrt(jnp.sum(abs_sq(x)) / max(x.size, 1))
 
 
-def extreme(
-    of: Callable[..., Array],
-    x: ArrayLike,
-    axis: int | tuple[int, ...] | None = None,
-    initial: Scalar | None = None,
-) -> Array:
-    """`jnp.max` or `jnp.min` of x along an axis, or of all entries, and NaN where there is one.
+Extreme: TypeAlias = Literal["max", "min"]
+
+
+def extreme(of: Extreme, x: ArrayLike, axis: int | tuple[int, ...] | None = None, *, initial: float) -> Array:
+    """The largest or smallest of `initial` and x along an axis, or all of x; NaN where there is one.
 
     On a CPU, XLA's own lose a NaN among some ten thousand numbers and more (seen with JAX 0.10 and 0.11).
     """
-    found = of(x, axis, initial=initial)
-    return jnp.where(jnp.any(jnp.isnan(x), axis), jnp.nan, found) if is_inexact(found.dtype) else found
+    x = as_array(x)
+    if is_inexact(x.dtype):
+        return _extreme(x, of, axis, initial)
+    return _JNP[of](x, axis, initial=None if math.isinf(initial) else initial)  # no integer is infinite
+
+
+_JNP = {"max": jnp.max, "min": jnp.min}
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
+def _extreme(x: Array, of: Extreme, axis: int | tuple[int, ...] | None, initial: float) -> Array:
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    first = np.asarray(initial, x.dtype), np.bool_(False)
+    # Both in one reduction, which reads x once: a CPU takes three times as long for two.
+    found, lost = jax.lax.reduce((x, jnp.isnan(x)), first, _PAIRS[of], axes)
+    return jnp.where(lost, jnp.nan, found)
+
+
+@_extreme.defjvp
+def _(of: Extreme, axis: int | tuple[int, ...] | None, initial: float, primals: Any, tangents: Any) -> Any:
+    def found(x: Array) -> Array:
+        return _JNP[of](x, axis, initial=initial)
+
+    return _extreme(*primals, of, axis, initial), jax.jvp(found, primals, tangents)[1]
+
+
+def _larger(p: tuple[Array, Array], q: tuple[Array, Array]) -> tuple[Array, Array]:
+    return jax.lax.max(p[0], q[0]), jax.lax.bitwise_or(p[1], q[1])
+
+
+def _smaller(p: tuple[Array, Array], q: tuple[Array, Array]) -> tuple[Array, Array]:
+    return jax.lax.min(p[0], q[0]), jax.lax.bitwise_or(p[1], q[1])
+
+
+_PAIRS = {"max": _larger, "min": _smaller}
 
 
 def largest(x: Array) -> Array:
     """The largest magnitude in x; 0 if x is empty, NaN if it has one."""
-    return extreme(jnp.max, jnp.abs(x), initial=0)
+    return extreme("max", jnp.abs(x), initial=0)
 
 
 def quotient(x: Scalar, y: Array, least: Scalar = 0) -> Array:

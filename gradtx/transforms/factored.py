@@ -219,8 +219,6 @@ def scale_by_sm3(
         taken = jnp.where(b2 == 1, 1, 1 - b2)
         squares = b2 * reduce(jnp.minimum, bounds) + taken * grad**2
         nu = decay_towards(nu, divide_where_seen(grad, squares, eps), b1)
-        # An initial value is one more loop, so only where there is nothing to take the maximum of.
-        initial = None if grad.size else 0
-        return nu, dict(mu=[extreme(jnp.max, squares, axes, initial) for axes in others], nu=nu)
+        return nu, dict(mu=[extreme("max", squares, axes, initial=0) for axes in others], nu=nu)
 
     return init, update

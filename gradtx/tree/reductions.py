@@ -5,14 +5,14 @@ Sums of half-precision tensors are taken, and returned, in float32; those of int
 
 import operator
 from functools import reduce
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gradtx.arrays import errors
+from gradtx.arrays.numerics import Extreme, compute_dtype, extreme
 from gradtx.arrays.numerics import cast as in_dtype
-from gradtx.arrays.numerics import compute_dtype, extreme
 from gradtx.arrays.reduction import joined
 from gradtx.arrays.trees import global_norm, squared_global_norm
 from gradtx.arrays.types import Array, Scalar
@@ -64,9 +64,8 @@ def min(tree: Any) -> Array:
     return _extreme("min", tree, jnp.inf)
 
 
-def _extreme(kind: Literal["max", "min"], tree: Any, of_none: float) -> Array:
-    of = jnp.max if kind == "max" else jnp.min
-    found = [extreme(of, x) for x in jax.tree.leaves(tree) if jnp.size(x)]
+def _extreme(kind: Extreme, tree: Any, of_none: float) -> Array:
+    found = [extreme(kind, x, initial=of_none) for x in jax.tree.leaves(tree) if jnp.size(x)]
     dtype = jnp.result_type(*found) if found else jnp.float32
     return joined(kind, [in_dtype(x, dtype) for x in found]) if found else jnp.array(of_none)
 

@@ -80,6 +80,6 @@ def _invariance(
     """Of ⟨g, p⟩, ⟨g, g⟩, ⟨p, p⟩ and ⟨p, u⟩ of some parts of a tensor: 1 if the largest cosine is small and
     else 0, where NaN stays NaN; and what to take off the update of each part, as a share of its weights."""
     cosines = jnp.abs(gp) / (jnp.maximum(sqrt(gg), eps) * jnp.maximum(sqrt(pp), eps))
-    largest = extreme(jnp.max, cosines, initial=0)
+    largest = extreme("max", cosines, initial=0)
     small = largest < delta * (gp.size / max(size, 1)) ** 0.5
     return jnp.where(small, 1, 0 * largest), pu / (sqrt(pp) + eps) ** 2

@@ -25,9 +25,9 @@ def vector_norm(x: Array, p: float, axis: int | None = None) -> Array:
     """
     size = magnitude(x)
     if p == math.inf:
-        return extreme(jnp.max, size, axis, initial=0)
+        return extreme("max", size, axis, initial=0)
     if p == -math.inf:
-        return extreme(jnp.min, size, axis, initial=jnp.inf)
+        return extreme("min", size, axis, initial=jnp.inf)
     if p == 0:
         return jnp.sum(size != 0, axis).astype(size.dtype)
     return root(power_sum(x, p, axis), p)
