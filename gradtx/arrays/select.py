@@ -155,12 +155,26 @@ class Labels:
         return [label for label, part in pairs for _ in jax.tree.leaves(part, is_leaf=errors.is_none)]
 
 
-def select(name: str, what: str, selector: Selector, tree: PyTree, default: object = _UNMATCHED) -> list[Any]:
+def select(
+    name: str,
+    what: str,
+    selector: Selector,
+    tree: PyTree,
+    default: object = _UNMATCHED,
+    paths: Sequence[str] | None = None,
+) -> list[Any]:
     """The label of every leaf of a tree (None is a leaf); see `labels_of`."""
-    return labels_of(name, what, selector, tree, default).by_leaf(tree)
+    return labels_of(name, what, selector, tree, default, paths).by_leaf(tree)
 
 
-def labels_of(name: str, what: str, selector: Selector, tree: PyTree, default: object = _UNMATCHED) -> Labels:
+def labels_of(
+    name: str,
+    what: str,
+    selector: Selector,
+    tree: PyTree,
+    default: object = _UNMATCHED,
+    paths: Sequence[str] | None = None,
+) -> Labels:
     """What a selector says of a tree.
 
     Args:
@@ -169,6 +183,7 @@ def labels_of(name: str, what: str, selector: Selector, tree: PyTree, default: o
         selector: see the module's docstring.
         tree: the params; in an update that is not given them, their outlines.
         default: the label of what no pattern matches. Without one, that is an error.
+        paths: those of its leaves, for who knows them.
 
     Raises:
         NotGiven: if the selector looks at more of the params than an update without them has.
@@ -180,14 +195,16 @@ def labels_of(name: str, what: str, selector: Selector, tree: PyTree, default: o
     if is_function(selector):
         with _asking(name, what, leaves):
             if _takes_path(name, what, selector):
-                labels = map(_of_each(selector), leaf_paths(tree), leaves)
+                labels = map(_of_each(selector), paths or leaf_paths(tree), leaves)
                 return Labels.of_leaves(map(_known, labels), tree)
             selector = jax.tree.map(_known, selector(tree))
     try:
         return _prefix(selector, tree)
     except (ValueError, TypeError) as error:
         if _are_patterns(selector):
-            return Labels.of_leaves(_match(name, what, selector, tree, default), tree)
+            return Labels.of_leaves(
+                _match(name, what, selector, paths or leaf_paths(tree), leaves, default), tree
+            )
         unlike = error
     try:
         return _prefix(_where_there_is_any(selector, tree), tree)
@@ -296,22 +313,22 @@ def _where_there_is_any(prefix: PyTree, tree: PyTree) -> PyTree:
     return treedef.unflatten(map(_where_there_is_any, children, treedef.flatten_up_to(tree)))
 
 
-def _match(name: str, what: str, patterns: Mapping[Any, Any], tree: PyTree, default: object) -> list[Any]:
-    paths = leaf_paths(tree)
-    leaves = jax.tree.leaves(tree, is_leaf=errors.is_none)
+def _match(
+    name: str,
+    what: str,
+    patterns: Mapping[Any, Any],
+    paths: Sequence[str],
+    leaves: Sequence[Any],
+    default: object,
+) -> list[Any]:
     for pattern in patterns:
-        if callable(pattern):
-            if not _takes_path(name, what, pattern):
-                raise TypeError(
-                    f"{name}: {what}: a function in the place of a pattern must take (path, leaf)"
-                )
-            continue
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{name}: {what}: {pattern!r} is no regular expression: {error}") from None
+        if callable(pattern) and not _takes_path(name, what, pattern):
+            raise TypeError(f"{name}: {what}: a function in the place of a pattern must take (path, leaf)")
     texts = [pattern for pattern in patterns if isinstance(pattern, str)]
-    first, idle = _first_matches(tuple(texts), tuple(paths))
+    try:
+        first, idle = _first_matches(tuple(texts), tuple(paths))
+    except re.error as error:
+        raise ValueError(f"{name}: {what}: {error.pattern!r} is no regular expression: {error}") from None
     if idle:
         raise ValueError(
             f"{name}: {what}: the pattern {idle[0]!r} matches none of the paths: {_listed(paths)}"
@@ -346,7 +363,7 @@ def _holds(pattern: Any, path: str, leaf: Any) -> Any:
     return _of_each(pattern)(path, leaf) if callable(pattern) else re.fullmatch(pattern, path)
 
 
-def _listed(paths: list[str]) -> str:
+def _listed(paths: Sequence[str]) -> str:
     return ", ".join(paths[:8]) + (f", and {len(paths) - 8} more" if len(paths) > 8 else "")
 
 

@@ -1,6 +1,6 @@
 """Groups: other numbers for some of the parameters, in one transformation with one state."""
 
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,6 @@ from gradtx.core.transformation import (
 from gradtx.core.treewise import Treewise, treewise
 from gradtx.schedules.constant import constant_schedule
 from gradtx.values.domains import OFF
-from gradtx.values.parts import is_number
 from gradtx.values.value import Value
 from gradtx.wrappers.masking import keep, merge
 from gradtx.wrappers.relative import Relative
@@ -77,14 +76,15 @@ class Groups(Treewise):
 
     def _by_path(self, state: State, params: Params, relatives: Relatives) -> list[Labelled]:
         """The numbers that a function gives for each param."""
-        chosen = _chosen(self.arguments["overrides"], self.arguments["labels"], params)
+        paths = leaf_paths(params)
+        chosen = _chosen(self.arguments["overrides"], self.arguments["labels"], params, paths)
         leaves = jax.tree.leaves(params, is_leaf=is_none)
         found = []
-        for label, path, leaf in zip(chosen, leaf_paths(params), leaves, strict=True):
+        for label, path, leaf in zip(chosen, paths, leaves, strict=True):
             own = {name: x for name, x in relatives.get(label, {}).items() if x.is_by_function}
             if leaf is not None and own:
                 factors = {name: x.of(_where(label, name), label, path, leaf) for name, x in own.items()}
-                factors = {name: x.reshape(-1) if x.ndim else x for name, x in factors.items()}
+                factors = {name: x.reshape(-1) if np.ndim(x) else x for name, x in factors.items()}
                 found.append(Labelled(path, self.variants[label], state, frozenset(own), factors))
         return found
 
@@ -140,7 +140,6 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
     absolute, relatives = _split(overrides)
     variants = variants_of(inner, overrides)
     places = {label: _places(inner, label, frozenset(names)) for label, names in relatives.items() if names}
-    by_path = not all(is_number(x.factor) for names in relatives.values() for x in names.values())
     own = variants[OWN]
     # Params whose numbers are the optimizer's own, or relative to these, are of one variant.
     apart = [label for label in variants if label is OWN or absolute[label]]
@@ -149,25 +148,22 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
     plan = Plan(*(variant.stages for variant in alone))
 
     def resolve(tree):
-        """Which params are not frozen, and for each of these its label and the index of its variant."""
-        chosen = _chosen(overrides, labels, tree)
+        """Which params are not frozen, and of each of these path, label and the index of its variant."""
+        paths = leaf_paths(tree)
+        chosen = _chosen(overrides, labels, tree, paths)
         live = [overrides.get(label, {}) is not None for label in chosen]
-        left = [label for label, alive in zip(chosen, live, strict=True) if alive]
-        return Labels.of_leaves(live, tree), left, [index.get(label, 0) for label in left]
+        left = [pair for pair, alive in zip(zip(paths, chosen, strict=True), live, strict=True) if alive]
+        return Labels.of_leaves(live, tree), left, [index.get(label, 0) for _, label in left]
 
     def multiples(tree, live, left):
         """For each param that is not frozen, what its numbers are multiplied by."""
         leaves = jax.tree.leaves(tree, is_leaf=is_none)
-        paths = leaf_paths(tree) if by_path else [""] * len(leaves)
-        pairs = zip(paths, leaves, live.each, strict=True)
-        kept = [(path, leaf) for path, leaf, alive in pairs if alive]
+        kept = [leaf for leaf, alive in zip(leaves, live.each, strict=True) if alive]
         return [
             {}
-            if leaf is None
+            if leaf is None or label not in places
             else _factors(relatives[label], places[label], label, path, leaf)
-            if label in places
-            else {}
-            for label, (path, leaf) in zip(left, kept, strict=True)
+            for (path, label), leaf in zip(left, kept, strict=True)
         ]
 
     def init(params):
@@ -192,10 +188,13 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
     return init, update
 
 
-def _chosen(overrides: Overrides, labels: Selector | None, tree: Any) -> list[Any]:
+def _chosen(
+    overrides: Overrides, labels: Selector | None, tree: Any, paths: Sequence[str] | None = None
+) -> list[Any]:
     """The label of every leaf of a tree."""
     selector = {key: key for key in overrides} if labels is None else labels
-    return select("groups", "overrides" if labels is None else "labels", selector, tree, default=OWN)
+    what = "overrides" if labels is None else "labels"
+    return select("groups", what, selector, tree, default=OWN, paths=paths)
 
 
 def _split(overrides: Overrides) -> tuple[Overrides, Relatives]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -39,7 +40,7 @@ class Relative(Value):
     @property
     def asks_leaf(self) -> bool:
         """Whether it is a function of the param's shape, which is another on a shard."""
-        return self.is_by_function and "leaf" in signature(self.factor).names
+        return self.is_by_function and "leaf" in self._asks[0]
 
     def validate(self) -> None:
         factor = self.factor
@@ -59,7 +60,9 @@ class Relative(Value):
         """
         factor: Any = self.factor
         if callable(factor):
-            factor = _called(factor, where, key, path, leaf)
+            factor = self._called(where, key, path, leaf)
+        if isinstance(factor, int | float):
+            return float(factor)  # of which a trace makes a constant sooner than of an array
         if isinstance(factor, Tracer):
             shape = factor.shape
         else:
@@ -80,22 +83,28 @@ class Relative(Value):
             )
         return factor.reshape(*shape, *[1] * (len(leaf.shape) - 1))
 
+    def _called(self, where: str, key: Any, path: str, leaf: Any) -> Any:
+        of_param, captured = self._asks
+        given = {"path": path, "leaf": leaf}
+        found = _captured(where, key, path, captured) if captured else ()
+        try:
+            with jax.ensure_compile_time_eval():
+                return self.factor(
+                    **{name: given[name] for name in of_param}, **dict(zip(captured, found, strict=True))
+                )
+        except AttributeError as error:
+            if is_outline(leaf):
+                raise errors.needs(
+                    "groups", "params", f"; the function of {where} looks at more of {path} than its shape"
+                ) from error
+            raise
 
-def _called(function: Callable[..., Any], where: str, key: Any, path: str, leaf: Any) -> Any:
-    asked = signature(function).names
-    given = {"path": path, "leaf": leaf}
-    captured = [name for name in asked if name in signature(function).required and name not in OF_A_PARAM]
-    if captured:
-        given |= dict(zip(captured, _captured(where, key, path, captured), strict=True))
-    try:
-        with jax.ensure_compile_time_eval():
-            return function(**{name: x for name, x in given.items() if name in asked})
-    except AttributeError as error:
-        if is_outline(leaf):
-            raise errors.needs(
-                "groups", "params", f"; the function of {where} looks at more of {path} than its shape"
-            ) from error
-        raise
+    @cached_property
+    def _asks(self) -> tuple[list[str], list[str]]:
+        """What the function asks for of the param, and what of its path."""
+        asked = signature(self.factor)
+        captured = [name for name in asked.names if name in asked.required and name not in OF_A_PARAM]
+        return [name for name in asked.names if name in OF_A_PARAM], captured
 
 
 def _captured(where: str, key: Any, path: str, names: list[str]) -> list[int | float]:
