@@ -28,6 +28,12 @@ def at(count: int) -> float:
     return 0.5 - 0.0625 * min(count, 4)
 
 
+def half_for(leaf: Any) -> float:
+    """A factor, for each param the same."""
+    del leaf
+    return 0.5
+
+
 def by_rank(path: str, leaf: Any) -> str:
     """A selector: matrices, and the rest."""
     return "matrix" if np.ndim(leaf) == 2 else "rest"

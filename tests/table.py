@@ -16,6 +16,7 @@ from tests.given import (
     column_blocks,
     cut,
     exact_variance,
+    half_for,
     halves,
     heads,
     in_half_of_the_steps,
@@ -383,6 +384,15 @@ WRAPPERS = [
         lambda x: x.groups(x.adamw(0.1), {r".*": {"weight_decay": 0.0}}),
         lambda: f.then(f.adam(), down),
         in_optax=False,
+    ),
+    Row(
+        "groups-relative",
+        lambda x: x.groups(
+            x.adamw(0.2), {r".*": {"learning_rate": x.relative(half_for), "weight_decay": x.relative(0.0)}}
+        ),
+        lambda: f.then(f.adam(), down),
+        in_optax=False,
+        is_data=False,
     ),
     Row(
         "inject_hyperparams",

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import gradtx
 from gradtx.core.layout import is_coded
@@ -164,3 +166,44 @@ def test_a_state_of_others_and_patterns_of_nothing() -> None:
         reset(tx, tx.init(PARAMS), {**PARAMS, "head": jnp.ones(3)})
     with pytest.raises(ValueError, match="tree.reset: the state has not the slots that init makes"):
         reset(tx, tx.init(PARAMS), {"table": PARAMS["table"]})
+
+
+def begun_on(place: Any) -> tuple[Any, Any]:
+    """Params and a state of Adam's after two steps."""
+    params = jax.device_put({"table": jnp.arange(48.0).reshape(16, 3), "head": jnp.ones(2)}, place)
+    return run(gradtx.adam(0.1), params, [jax.tree.map(jnp.sin, params)] * 2)
+
+
+@pytest.mark.parametrize("axes", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_a_state_on_a_mesh_stays_there(axes) -> None:
+    """Reset, moved or resized, it is what it is on one device, and lies where the params do."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(axes,))
+    places = {"table": NamedSharding(mesh, P("data", None)), "head": NamedSharding(mesh, P(None))}
+    adam, lion = gradtx.adam(0.1), gradtx.lion(0.1)
+    one, alone = begun_on(jax.devices()[0])
+    params, state = begun_on(places)
+    step = jax.jit(adam.update)
+    step(params, state, params)
+
+    def assert_placed(tree: Any) -> None:
+        for name, x in tree.items():
+            assert x.sharding.is_equivalent_to(places[name], x.ndim), (name, x.sharding)
+
+    fresh, _ = reset(adam, state, params, "table")
+    assert_close(fresh, reset(adam, alone, one, "table").state)
+    assert_placed(fresh[0].mu)
+    step(params, fresh, params)
+    assert step._cache_size() == 1
+
+    there, _ = moved(adam, state, lion, params)
+    assert_close(there, moved(adam, alone, lion, one).state)
+    assert_placed(there[0].mu)
+
+    for indices in ([*range(16), *[-1] * 8], [15, 0, 3]):
+        change = {"table": Rows(indices)}
+        other, expected = resize(adam, state, params, change), resize(adam, alone, one, change)
+        assert_close([other.params, other.state], [expected.params, expected.state])
+        if len(indices) % 8 == 0:
+            assert_placed(other.params)
+            assert_placed(other.state[0].nu)
+        step(other.params, other.state, other.params)

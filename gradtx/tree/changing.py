@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from gradtx.arrays.meshes import whole
 from gradtx.arrays.numerics import cast, is_inexact
 from gradtx.arrays.select import joined_keys, leaf_paths, mask_of, select
 from gradtx.arrays.types import Array, Params, PyTree, Selector, State
@@ -332,10 +333,11 @@ def _keeps_all(rows: Rows, size: int) -> bool:
 
 
 def _taken(x: Array, indices: np.ndarray, axis: int, new: Any) -> Array:
-    """The rows of a tensor, and where there is none the new one's."""
+    """The rows of a tensor, and where there is none the new one's; the axis is whole on every device."""
+    x, new = whole(x, [axis]), whole(jnp.asarray(new), [axis])
     rows = jnp.take(x, np.maximum(indices, 0), axis=axis) if x.shape[axis] else jnp.zeros_like(new)
     is_new = (indices < 0).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
-    return rows if not is_new.any() else jnp.where(is_new, cast(jnp.asarray(new), x.dtype), rows)
+    return rows if not is_new.any() else jnp.where(is_new, cast(new, x.dtype), rows)
 
 
 def _resized_param(param: Any, rows: Rows) -> Array:
