@@ -29,6 +29,10 @@ def loss(model) -> jax.Array:
     return jnp.mean(model(X) ** 2)
 
 
+def by_fan_in(leaf) -> float:
+    return 4 / leaf.shape[0]
+
+
 OPTIMIZERS = {
     "adamw": lambda: gradtx.chain(gradtx.clip_by_global_norm(1.0), gradtx.adamw(1e-2)),
     "array numbers": lambda: gradtx.adamw(jnp.asarray(1e-2), b1=jnp.float32(0.8)).replace(),
@@ -37,7 +41,12 @@ OPTIMIZERS = {
         gradtx.linear_schedule(1e-2, 0.0, 10), weight_decay=gradtx.constant_schedule(0.1)
     ),
     "groups": lambda: gradtx.groups(
-        gradtx.adamw(1e-2), {r".*(bias|scale)": {"weight_decay": 0.0}, r"hidden/.*": None}
+        gradtx.adamw(1e-2),
+        {
+            r"out/.*kernel": {"learning_rate": gradtx.relative(by_fan_in)},
+            r".*(bias|scale)": {"weight_decay": 0.0, "learning_rate": gradtx.relative(2.0)},
+            r"hidden/.*": None,
+        },
     ),
     "partition": lambda: gradtx.partition(
         {"a": gradtx.sgd(0.1, 0.9), "b": gradtx.adam(1e-2)}, {r"out/.*": "a", ".*": "b"}
@@ -97,6 +106,39 @@ def test_nnx_params_to_evaluate_with(make) -> None:
     assert_close(nnx.as_pure(found), gradtx.evaluation_params(*nnx.as_pure((state, params))))
     nnx.update(nnx.clone(model), found)
     assert type(found["kernel"]) is nnx.Param
+
+
+ADAM, LION = gradtx.adam(1e-2), gradtx.lion(1e-3)
+GROWN = {"kernel": gradtx.tree.Rows([1, 0, -1], axis=1), "bias": gradtx.tree.Rows([1, 0, -1])}
+CHANGES = {
+    "reset": (ADAM, lambda state, params: (params, gradtx.tree.reset(ADAM, state, params, "bias").state)),
+    "moved": (LION, lambda state, params: (params, gradtx.tree.moved(ADAM, state, LION, params).state)),
+    "resized": (ADAM, lambda state, params: gradtx.tree.resize(ADAM, state, params, GROWN)[:2]),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_states_in_mid_training_are_changed_within_clients(name) -> None:
+    to, change = CHANGES[name]
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, ADAM, wrt=nnx.Param)
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    train = TrainState.create(apply_fn=lambda p, x: x @ p["kernel"] + p["bias"], params=params, tx=ADAM)
+    of_train = lambda params: jnp.mean(train.apply_fn(params, X) ** 2)  # noqa: E731
+    optimizer.update(model, nnx.grad(loss)(model))
+    train = train.apply_gradients(grads=jax.grad(of_train)(train.params))
+    params, state = change(train.opt_state, train.params)
+    updates, _ = to.update(jax.grad(of_train)(params), state, params)
+    expected = gradtx.apply_updates(params, updates)
+
+    train = train.replace(tx=to, params=params, opt_state=state)
+    assert_close(train.apply_gradients(grads=jax.grad(of_train)(params)).params, expected)
+    params, state = change(optimizer.opt_state, nnx.state(model, nnx.Param))
+    nnx.update(model, params)
+    optimizer = nnx.Optimizer(model, to, wrt=nnx.Param)
+    nnx.update(optimizer.opt_state, nnx.state(nnx.as_pure(state)))
+    optimizer.update(model, nnx.grad(loss)(model))
+    assert_close(nnx.to_pure_dict(nnx.state(model, nnx.Param)), expected)
 
 
 def test_nnx_wrt_several_kinds_of_variable() -> None:
