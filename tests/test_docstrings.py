@@ -56,6 +56,7 @@ def test_what_help_shows_is_for_users() -> None:
     text = pydoc.render_doc(gradtx.adamw, renderer=pydoc.plaintext)
     assert "adamw(learning_rate: Number, b1: Decay = 0.9" in " ".join(text.split())
     assert "-> GradientTransformation" in text and "m̂ / (√(v̂ + eps_root) + eps)" in text
+    assert "mask: Selector | None = None" in text
     assert "Annotated" not in text and "Interval" not in text
 
 

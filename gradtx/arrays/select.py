@@ -215,7 +215,7 @@ def labels_of(
 
 
 @contextmanager
-def _asking(name: str, what: str, leaves: list[Any]) -> Iterator[None]:
+def _asking(name: str, what: str, leaves: Sequence[Any]) -> Iterator[None]:
     """Around a function of a user's that is asked about these leaves."""
     try:
         yield

@@ -1,9 +1,10 @@
 """The words of the library's signatures: arrays, trees of them, and functions of trees."""
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias
 
 from gradtx.values.domains import Array as Array
+from gradtx.values.domains import Named
 from gradtx.values.domains import Scalar as Scalar
 
 PyTree: TypeAlias = Any
@@ -28,7 +29,7 @@ KnownState: TypeAlias = tuple[Any, ...] | OrderedDict[str, Any]
 containers are others, cannot: type checkers find the two swapped."""
 OptState: TypeAlias = State
 """The name that Optax has for a `State`."""
-Selector: TypeAlias = Any
+Selector: TypeAlias = Annotated[Any, Named("Selector")]
 """Which parameters: a path pattern, ``{pattern: label}``, a function of ``(path, leaf)`` or of the
 whole params, or a tree (see :mod:`gradtx.arrays.select`)."""
 MaskOrFn: TypeAlias = Selector

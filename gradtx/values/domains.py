@@ -53,6 +53,12 @@ class Interval(NamedTuple):
         return f"{name} must lie in {self.text}, got {number!r}"
 
 
+class Named(NamedTuple):
+    """Marks what signatures show by this name."""
+
+    name: str
+
+
 # Dataclasses, for these must differ: of two equal annotations `typing` may hand out one for both.
 @dataclass(frozen=True)
 class StaticMark:

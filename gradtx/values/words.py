@@ -9,7 +9,7 @@ from functools import cache
 from typing import Annotated, Any, Self
 
 from gradtx.values import domains
-from gradtx.values.domains import Interval, OffAtZeroMark, StaticMark
+from gradtx.values.domains import Interval, Named, OffAtZeroMark, StaticMark
 
 NAMES = ("Number", "NonNegative", "Positive", "AtLeastOne", "Fraction", "Decay", "Count", "DType")
 
@@ -72,6 +72,8 @@ def _in_words(x: Any) -> str:
     if isinstance(x, str):
         return x
     if typing.get_origin(x) is Annotated:
+        if named := [mark.name for mark in x.__metadata__ if isinstance(mark, Named)]:
+            return named[0]
         known = [name for name in NAMES if getattr(domains, name) == x]
         if known:
             return known[0]
