@@ -132,9 +132,11 @@ def main(_: list[str]) -> None:
     every = jax.jit(jax.vmap(jax.vmap(one, in_axes=(None, 0, 0)), in_axes=(0, None, None)))
     results = {}
     for name, make in OPTIMIZERS.items():
+        print(f"{name}: {len(RATES)} learning rates, {FLAGS.seeds} seeds, {FLAGS.steps} steps", flush=True)
         rows = every(jax.vmap(make)(jnp.asarray(RATES)), jnp.arange(FLAGS.seeds), data)
         losses, scores, steps = map(np.asarray, rows)
         results[name] = Trainings(np.where(np.isfinite(losses), losses, np.inf), scores, steps)
+    print()
     report(results)
     path = Path(FLAGS.out) / "compare_optimizers.png"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ INTEGERS = "integer params"
 PRIVATE = "what is private in Optax"
 SHAPES = "another tree or shape"
 WORDS = "the kinds and words of errors, warnings and reports"
-TO_ROUNDING = "Results agree with Optax to rounding wherever the table says nothing."
+TO_ROUNDING = "Results agree with Optax to rounding wherever these tables say nothing."
 
 CURVATURE = "L-BFGS: a pair of step and change without positive curvature"
 INJECTED = "`inject_hyperparams` with bfloat16 params"
