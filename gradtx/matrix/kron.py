@@ -73,15 +73,7 @@ def solved(q: Array, x: Array) -> Array:
     """Q⁻ᵀ·X."""
     if q.ndim < x.ndim:
         return x / q[..., None]
-    # On a CPU, LAPACK solves for one matrix; for a stack XLA's own loops do, a hundred times as slowly.
-    if len(q) == 1:
-        return solved_once((q[0], x[0]))[None]
-    return jax.lax.map(solved_once, (q, x)) if jax.default_backend() == "cpu" else solved_once((q, x))
-
-
-def solved_once(pair: tuple[Array, Array]) -> Array:
-    """`solved` in one call."""
-    return jax.lax.linalg.triangular_solve(*pair, left_side=True, lower=False, transpose_a=True)
+    return jax.lax.linalg.triangular_solve(q, x, left_side=True, lower=False, transpose_a=True)
 
 
 def spectral_norm(c: Array) -> Array:
