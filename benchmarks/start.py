@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optax
@@ -31,16 +31,18 @@ LONGEST_BUILD = 60e-6
 """Seconds."""
 
 
-def importing(library: str, compiled: str, rounds: int = 7) -> float:
-    """The median of new processes; the first of them compiles the files, and does not count."""
+def importing(libraries: Sequence[str], compiled: str, rounds: int = 9) -> dict[str, float]:
+    """The medians of new processes, by turns; the first of each compiles the files, and does not count."""
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled, "PYTHONPATH": str(ROOT)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-c", IMPORT.format(library)]
-    times = [
-        float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
-        for _ in range(rounds + 1)
-    ]
-    return statistics.median(times[1:])
+
+    def once(library: str) -> float:
+        command = [sys.executable, "-c", IMPORT.format(library)]
+        run = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+        return float(run.stdout)
+
+    times = [[once(library) for library in libraries] for _ in range(rounds + 1)][1:]
+    return dict(zip(libraries, map(statistics.median, zip(*times, strict=True)), strict=True))
 
 
 def building(make: Callable[[], object], number: int = 200) -> float:
@@ -50,7 +52,7 @@ def building(make: Callable[[], object], number: int = 200) -> float:
 
 def main(_: list[str]) -> None:
     with tempfile.TemporaryDirectory() as compiled:
-        imports = {library: importing(library, compiled) for library in ("gradtx", "optax")}
+        imports = importing(("gradtx", "optax"), compiled)
     builds = {
         "gradtx": building(lambda: gradtx.adamw(1e-3, weight_decay=0.1)),
         "optax": building(lambda: optax.adamw(1e-3, weight_decay=0.1)),

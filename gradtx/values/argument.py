@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from gradtx.values.domains import OFF, DTypeMark, Interval, OffAtZeroMark, StaticMark, Vouched
+from gradtx.values.domains import OFF, Interval, Mark, Vouched
 from gradtx.values.parts import Choice, Number, Part, canonical, is_concrete_scalar, is_number
 from gradtx.values.value import Value, split
 
@@ -33,7 +33,7 @@ class Argument:
         self.name, self.kind, self.default = parameter.name, parameter.kind, parameter.default
         self.intervals = [mark for mark in marks if isinstance(mark, Interval)]
         self.is_static, self.is_off_at_zero, self.is_dtype = (
-            any(isinstance(mark, kind) for mark in marks) for kind in (StaticMark, OffAtZeroMark, DTypeMark)
+            any(mark is known for mark in marks) for known in (Mark.STATIC, Mark.OFF_AT_ZERO, Mark.DTYPE)
         )
         self.is_bool = annotation is bool
         self.may_be_none = parameter.default is None or _admits_none(annotation)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import jax
@@ -59,20 +59,12 @@ class Named(NamedTuple):
     name: str
 
 
-# Dataclasses, for these must differ: of two equal annotations `typing` may hand out one for both.
-@dataclass(frozen=True)
-class StaticMark:
-    """Marks an argument whose number chooses structure and therefore cannot be traced."""
+class Mark(Enum):
+    """What an annotation says of an argument that its type does not."""
 
-
-@dataclass(frozen=True)
-class OffAtZeroMark:
-    """Marks a number whose 0 leaves a part out: that 0 is a choice, every other value a number."""
-
-
-@dataclass(frozen=True)
-class DTypeMark:
-    """Marks the name of a dtype of real or complex numbers, or None."""
+    STATIC = "its number chooses structure and therefore cannot be traced"
+    OFF_AT_ZERO = "its 0 leaves a part out: that 0 is a choice, every other value a number"
+    DTYPE = "the name of a dtype of real or complex numbers, or None"
 
 
 class Off(int):
@@ -114,14 +106,14 @@ Fraction = Annotated[ScalarOrSchedule, Interval("(0, 1)")]
 """A number above 0 and below 1, or a schedule of it."""
 Decay = Annotated[ScalarOrSchedule, Interval("[0, 1)")]
 """The share of the old value that a moving average keeps, or a schedule of it."""
-Static = Annotated[T, StaticMark()]
+Static = Annotated[T, Mark.STATIC]
 """An argument that chooses structure: it stays a Python value, and a change of it recompiles."""
 Count = Static[Annotated[int, Interval("[1, inf]", whole=True)]]
 """How many: a whole number of at least 1."""
-DType = Annotated[DTypeLike | None, DTypeMark()]
+DType = Annotated[DTypeLike | None, Mark.DTYPE]
 """A dtype of real or complex numbers, such as ``"bfloat16"`` or ``jax.numpy.bfloat16``; None chooses by
 the params, and is at least float32."""
-OffAtZero = Annotated[T, OffAtZeroMark()]
+OffAtZero = Annotated[T, Mark.OFF_AT_ZERO]
 """A number that switches something on, momentum or weight decay: with 0 there is no such part, and no
 state of it. The body is handed `OFF` then; traced numbers and schedules are always on."""
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Annotated, Any, Self
 
 from gradtx.values import domains
-from gradtx.values.domains import Interval, Named, OffAtZeroMark, StaticMark
+from gradtx.values.domains import Interval, Mark, Named
 
 NAMES = ("Number", "NonNegative", "Positive", "AtLeastOne", "Fraction", "Decay", "Count", "DType")
 
@@ -77,10 +77,10 @@ def _in_words(x: Any) -> str:
         known = [name for name in NAMES if getattr(domains, name) == x]
         if known:
             return known[0]
-        inner, marks = x.__origin__, [mark for mark in x.__metadata__ if not isinstance(mark, OffAtZeroMark)]
+        inner, marks = x.__origin__, [mark for mark in x.__metadata__ if mark is not Mark.OFF_AT_ZERO]
         if len(marks) < len(x.__metadata__):
             return _in_words(Annotated[inner, *marks] if marks else inner)
-        if isinstance(marks[-1], StaticMark):
+        if marks[-1] is Mark.STATIC:
             return f"Static[{_in_words(Annotated[inner, *marks[:-1]] if marks[1:] else inner)}]"
         # A domain of the same numbers, with words of its own for its errors.
         alike = [name for name in NAMES if _domain(getattr(domains, name)) == _domain(x) != ("", False)]
