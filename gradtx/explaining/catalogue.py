@@ -45,8 +45,10 @@ def optimizers(pattern: str = "*") -> Iterator[Optimizer]:
         pattern: of names, with ``*`` and ``?``: ``*adam*``.
     """
     for namespace in NAMESPACES:
-        for name, found in sorted(vars(import_module(namespace)).items()):
-            if not name.startswith("_") and inspect.isfunction(found) and _is_optimizer(found):
+        module = import_module(namespace)
+        for name in sorted(dir(module)):  # also of what is imported when first asked for
+            found = None if name.startswith("_") else getattr(module, name)
+            if inspect.isfunction(found) and _is_optimizer(found):
                 factory = factory_of(found)
                 is_its_own = factory.key == f"{namespace}.{name}".removeprefix("gradtx.")
                 if is_its_own and fnmatch.fnmatch(factory.key, pattern):

@@ -26,6 +26,7 @@ from gradtx.core.transformation import (
 from gradtx.core.treewise import Treewise, treewise
 from gradtx.schedules.constant import constant_schedule
 from gradtx.values.domains import OFF
+from gradtx.values.parts import is_number
 from gradtx.values.value import Value
 from gradtx.wrappers.masking import keep, merge
 from gradtx.wrappers.relative import Relative
@@ -140,6 +141,9 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
     absolute, relatives = _split(overrides)
     variants = variants_of(inner, overrides)
     places = {label: _places(inner, label, frozenset(names)) for label, names in relatives.items() if names}
+    by_path = labels is None or any(
+        not is_number(x.factor) for own in relatives.values() for x in own.values()
+    )
     own = variants[OWN]
     # Params whose numbers are the optimizer's own, or relative to these, are of one variant.
     apart = [label for label in variants if label is OWN or absolute[label]]
@@ -149,10 +153,11 @@ def groups(inner: GradientTransformation, overrides: Overrides, labels: Selector
 
     def resolve(tree):
         """Which params are not frozen, and of each of these path, label and the index of its variant."""
-        paths = leaf_paths(tree)
-        chosen = _chosen(overrides, labels, tree, paths)
+        paths = leaf_paths(tree) if by_path else []
+        chosen = _chosen(overrides, labels, tree, paths or None)
         live = [overrides.get(label, {}) is not None for label in chosen]
-        left = [pair for pair, alive in zip(zip(paths, chosen, strict=True), live, strict=True) if alive]
+        pairs = zip(paths or [""] * len(chosen), chosen, strict=True)
+        left = [pair for pair, alive in zip(pairs, live, strict=True) if alive]
         return Labels.of_leaves(live, tree), left, [index.get(label, 0) for _, label in left]
 
     def multiples(tree, live, left):
