@@ -164,8 +164,9 @@ WRAPPED = [
 def found() -> Iterator[tuple[str, Callable[..., GradientTransformation], str]]:
     """The public factories of the library that train on their own, and the argument that is their rate."""
     for prefix, room in (("", gradtx), ("contrib.", contrib)):
-        for name, factory in sorted(vars(room).items()):
-            if name in ELSEWHERE or (room is contrib and vars(gradtx).get(name) is factory):
+        for name in sorted(dir(room)):
+            factory = getattr(room, name)
+            if name in ELSEWHERE or (room is contrib and getattr(gradtx, name, None) is factory):
                 continue
             if (
                 hasattr(factory, "factory")
