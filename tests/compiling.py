@@ -1,10 +1,10 @@
 """How the tests compile: with little effort, and no program twice. To be imported before jax.
 
 Most of the tests' time is XLA's. Functions of a few small tensors gain nothing from its newer code generator
-for CPUs, which takes three times as long, nor from being compiled in 32 parts. `USUAL` turns both on again,
-for laws that compile a step as users have it. Where jaxlib is another version than those in `QUICK_IN`, as in
-`make test-oldest` and `make test-newest`, or the variable GRADTX_USUAL_XLA is set, all is compiled as users
-have it.
+for CPUs, which takes three times as long, nor from being compiled in 32 parts, nor from LLVM's optimizations,
+which take half of the rest. `USUAL` turns all of it on again, for laws that compile a step as users have it.
+Where jaxlib is another version than those in `QUICK_IN`, as in `make test-oldest` and `make test-newest`, or
+the variable GRADTX_USUAL_XLA is set, all is compiled as users have it.
 """
 
 import hashlib
@@ -14,13 +14,25 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-QUICK = ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+QUICK = [
+    "--xla_cpu_use_fusion_emitters=false",
+    "--xla_cpu_parallel_codegen_split_count=1",
+    "--xla_backend_optimization_level=0",
+]
 QUICK_IN = ("0.10.",)
 """Versions of jaxlib that know these flags; one that does not know a flag ends the process."""
 
 is_quick = version("jaxlib").startswith(QUICK_IN) and "GRADTX_USUAL_XLA" not in os.environ
 
-USUAL = {"xla_cpu_use_fusion_emitters": True, "xla_cpu_parallel_codegen_split_count": 32} if is_quick else {}
+USUAL = (
+    {
+        "xla_cpu_use_fusion_emitters": True,
+        "xla_cpu_parallel_codegen_split_count": 32,
+        "xla_backend_optimization_level": 3,
+    }
+    if is_quick
+    else {}
+)
 """Options of `jax.jit` for what users have without any flag."""
 
 DAYS = 30

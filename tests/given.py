@@ -76,6 +76,13 @@ def with_halves(make: Callable[[], Any], name: str):
     return inner.init, update
 
 
+def without_givens(tx: Any) -> Any:
+    """What is in these wrappers."""
+    while tx.name in ("told", "with_halves", "with_quartic", "one_example", "one_axis_more"):
+        tx = tx.arguments["make"]() if "make" in tx.arguments else tx.arguments["inner"]
+    return tx
+
+
 @gradtx.treewise()
 def one_example(inner: gradtx.GradientTransformation):
     """A transformation of gradients per example, for a batch of one."""

@@ -36,6 +36,7 @@ from tests.given import (
     with_halves,
     with_logits,
     with_quartic,
+    without_givens,
     without_loss_spikes,
 )
 from tests.oracles import formulas as f
@@ -1273,13 +1274,16 @@ def variations(rows: list[Row]) -> set[str]:
 
 
 def recipes_of(rows: list[Row]) -> set[str]:
-    """The names of rows that are recipes, every stage of which has a row of its own."""
-    made = {row.name: row() for row in rows}
-    simple = {stage.name for tx in made.values() if not isinstance(tx, Recipe) for stage in tx.stages}
+    """The names of rows that are recipes, every stage of which is a row of its own, alone."""
+    made = {row.name: without_givens(row()) for row in rows}
+    alone: dict[str, str] = {}
+    for name, tx in made.items():
+        if len(tx.stages) == 1:
+            alone.setdefault(tx.stages[0].name, name)
     return {
         name
         for name, tx in made.items()
-        if isinstance(tx, Recipe) and all(stage.name in simple for stage in tx.stages)
+        if isinstance(tx, Recipe) and all(alone.get(stage.name, name) != name for stage in tx.stages)
     }
 
 

@@ -29,6 +29,9 @@ def loss(model) -> jax.Array:
     return jnp.mean(model(X) ** 2)
 
 
+gradient = nnx.jit(nnx.grad(loss))  # one program for all tests
+
+
 def by_fan_in(leaf) -> float:
     return 4 / leaf.shape[0]
 
@@ -67,11 +70,11 @@ def test_nnx_optimizer_equals_the_plain_loop(make, x64) -> None:
 
     @nnx.jit
     def step(model, optimizer):
-        optimizer.update(model, nnx.grad(loss)(model))
+        optimizer.update(model, gradient(model))
 
     state = tx.init(params)
     for _ in range(3):
-        grads = nnx.to_pure_dict(nnx.state(nnx.grad(loss)(model), nnx.Param))
+        grads = nnx.to_pure_dict(nnx.state(gradient(model), nnx.Param))
         step(model, optimizer)
         updates, state = tx.update(grads, state, params)
         params = gradtx.apply_updates(params, updates)
@@ -100,7 +103,7 @@ def test_nnx_params_to_evaluate_with(make) -> None:
     model, tx = nnx.Linear(3, 2, rngs=nnx.Rngs(0)), make()
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     for _ in range(3):
-        optimizer.update(model, nnx.grad(loss)(model))
+        optimizer.update(model, gradient(model))
     state, params = optimizer.opt_state, nnx.state(model, nnx.Param)
     found = gradtx.evaluation_params(state, params)
     assert_close(nnx.as_pure(found), gradtx.evaluation_params(*nnx.as_pure((state, params))))
