@@ -1,6 +1,7 @@
 """Formats of slots: codes, their errors, what is never lost; and states that are stored in them."""
 
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -36,7 +37,12 @@ UNSIGNED = {
 
 
 def roundtrip(format: formats.Format, x: Any, seed: int = 0) -> np.ndarray:
-    return np.array(formats.Stored.of(format, jnp.asarray(x), jnp.uint32(seed)).decode())
+    return np.array(_decoded(format, x, np.uint32(seed)))
+
+
+@partial(jax.jit, static_argnums=0)
+def _decoded(format: formats.Format, x: Any, seed: Any) -> jax.Array:
+    return formats.Stored.of(format, x, seed).decode()
 
 
 @st.composite
