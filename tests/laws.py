@@ -37,6 +37,8 @@ OF_STAGES: list[Law] = []
 """Those that a chain obeys if its stages do."""
 APART: list[Law] = []
 """Those that take long: a test of its own for each."""
+VARIED: list[Law] = []
+"""Of those, the ones that ask what another law asks, in another way."""
 
 
 def law(function: Law) -> Law:
@@ -52,6 +54,11 @@ def law_of_stages(function: Law) -> Law:
 def apart(function: Law) -> Law:
     APART.append(function)
     return function
+
+
+def varied(function: Law) -> Law:
+    VARIED.append(function)
+    return apart(function)
 
 
 # --- trees to run on: the same for most laws, whose programs are then compiled once for all ------------
@@ -152,7 +159,7 @@ def sharding_is_a_fixed_point(row: Row) -> None:
     _assert_fixed_on(jax.sharding.AxisType.Explicit, row())
 
 
-@apart
+@varied
 @law_of_stages
 def sharding_is_a_fixed_point_on_automatic_axes(row: Row) -> None:
     _assert_fixed_on(jax.sharding.AxisType.Auto, row())
@@ -200,7 +207,7 @@ def a_passed_in_value_is_a_closed_over_one(row: Row) -> None:
     checked.numbers_may_be_traced(Drawn(row()))
 
 
-@apart
+@varied
 @law_of_stages
 def vmap_over_params_is_a_loop(row: Row) -> None:
     checked.vmap_over_params_is_a_loop(Drawn(row(), draw=pair))

@@ -286,7 +286,10 @@ def test_a_slot_in_a_foreign_container_is_refused() -> None:
 @pytest.mark.parametrize(
     "spec", [("data", None), (None, "data"), (("data", "model"), None), ("model", "data")]
 )
-@pytest.mark.parametrize("axes", [jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit])
+@pytest.mark.parametrize(
+    "axes",
+    [jax.sharding.AxisType.Auto, pytest.param(jax.sharding.AxisType.Explicit, marks=pytest.mark.extra)],
+)
 def test_no_sharding_needs_a_collective(axes: Any, spec: Any, kept: Any) -> None:
     mesh = jax.make_mesh((4, 2), ("data", "model"), axis_types=(axes, axes))
     split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
