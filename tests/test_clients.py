@@ -128,7 +128,7 @@ def test_states_in_mid_training_are_changed_within_clients(name) -> None:
     params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
     train = TrainState.create(apply_fn=lambda p, x: x @ p["kernel"] + p["bias"], params=params, tx=ADAM)
     of_train = lambda params: jnp.mean(train.apply_fn(params, X) ** 2)  # noqa: E731
-    optimizer.update(model, nnx.grad(loss)(model))
+    optimizer.update(model, gradient(model))
     train = train.apply_gradients(grads=jax.grad(of_train)(train.params))
     params, state = change(train.opt_state, train.params)
     updates, _ = to.update(jax.grad(of_train)(params), state, params)
@@ -140,7 +140,7 @@ def test_states_in_mid_training_are_changed_within_clients(name) -> None:
     nnx.update(model, params)
     optimizer = nnx.Optimizer(model, to, wrt=nnx.Param)
     nnx.update(optimizer.opt_state, nnx.state(nnx.as_pure(state)))
-    optimizer.update(model, nnx.grad(loss)(model))
+    optimizer.update(model, gradient(model))
     assert_close(nnx.to_pure_dict(nnx.state(model, nnx.Param)), expected)
 
 
