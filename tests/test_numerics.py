@@ -10,7 +10,7 @@ import optax
 import pytest
 
 import gradtx
-from gradtx.arrays.numerics import averaged_length, quotient
+from gradtx.arrays.numerics import averaged_length, extreme, quotient
 from gradtx.schedules.arithmetic import since
 from tests.laws import assert_close, assert_same_layout, run
 
@@ -191,3 +191,19 @@ def test_a_scheduled_integer_may_become_a_fraction() -> None:
     for expected in (0, 0.25, 0.5):
         updates, state = tx.update(grads, state, grads, addend=jnp.float32(0.25))
         np.testing.assert_array_equal(updates, expected)
+
+
+@pytest.mark.parametrize("of", ["max", "min"])
+@pytest.mark.parametrize("axis", [None, 0, -1, (0, -1), (1, 2), (-1, -2, -3)])
+def test_the_largest_and_smallest_are_numpys_along_any_axes(of, axis) -> None:
+    x = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
+    with_nan = np.where(np.arange(60).reshape(x.shape) == 37, np.nan, x)
+    initial = 0.5 if of == "max" else -0.5
+    for given in (x, with_nan, np.zeros((0, 4, 5), np.float32)):
+        expected = getattr(np, of)(given, axis, initial=initial)
+        np.testing.assert_array_equal(extreme(of, given, axis, initial=initial), expected)
+    derivative = jax.grad(
+        lambda x: jnp.sum(extreme(of, x, axis, initial=-np.inf if of == "max" else np.inf))
+    )(x)
+    chosen = x == getattr(np, of)(x, axis, keepdims=True)
+    np.testing.assert_array_equal(derivative, chosen.astype(np.float32))

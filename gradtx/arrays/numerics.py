@@ -97,7 +97,8 @@ _JNP = {"max": jnp.max, "min": jnp.min}
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
 def _extreme(x: Array, of: Extreme, axis: int | tuple[int, ...] | None, initial: float) -> Array:
-    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    every = range(x.ndim)
+    axes = tuple(every[i] for i in (every if axis is None else np.atleast_1d(axis)))
     first = np.asarray(initial, x.dtype), np.bool_(False)
     # Both in one reduction, which reads x once: a CPU takes three times as long for two.
     found, lost = jax.lax.reduce((x, jnp.isnan(x)), first, _PAIRS[of], axes)
