@@ -48,7 +48,7 @@ def measure_steps() -> Found:
 def measure_groups() -> Found:
     """Numbers, and functions of what patterns capture."""
     for kind in costs.KINDS:
-        yield kind, costs.of_groups(kind, effort(21, 61, 8))
+        yield kind, costs.of_groups(kind, effort(21, 1000, 8))
 
 
 MEASURES: dict[str, Callable[[], Found]] = {
