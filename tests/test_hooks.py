@@ -299,6 +299,31 @@ def test_what_is_not_due_is_not_computed() -> None:
         assert set(map(int, state.times.values())) == {2}
 
 
+class DueState(NamedTuple):
+    """A slot by the name with which a refresh asks whether it is due."""
+
+    due: gradtx.Params
+
+
+def test_a_slot_called_due_is_a_slot() -> None:
+    @gradtx.leafwise(state=DueState, every="every", spread="spread")
+    def with_due(every: gradtx.Static[int] = 1, spread: gradtx.Static[bool] = True):
+        def init(param):
+            return dict(due=jnp.zeros_like(param))
+
+        def update(grad, due):
+            return grad, dict(due=due)
+
+        def refresh(due):
+            return dict(due=due + 1)
+
+        return init, update, refresh
+
+    tx, grads = with_due(), {"w": jnp.ones(3)}
+    _, state = tx.update(grads, tx.init(grads))
+    np.testing.assert_array_equal(gradtx.tree.get(state, "due")["w"], np.ones(3))
+
+
 def test_refreshes_of_all_at_once_are_those_of_each_alone() -> None:
     params, tx = matrices(3), refreshing(3, False)
     state = tx.init(params)

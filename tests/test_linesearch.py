@@ -38,6 +38,16 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def passed_through(step: Callable[..., Any], tx: Any, x: Any, steps: int) -> Any:
+    """Params and states after each step.
+
+    Compiled as users have it: with less effort two libraries round the same formula less alike, and
+    Rosenbrock's bent valley makes much of it.
+    """
+    whole = jax.jit(lambda x: jax.lax.scan(step, (x, tx.init(x)), length=steps), compiler_options=USUAL)
+    return whole(x)[1]
+
+
 def trajectory(library: Any, make: Callable[[Any], Any], f: Any, x: Any, steps: int) -> Any:
     """Params and states after each step, of either library."""
     tx = make(library)
@@ -50,10 +60,7 @@ def trajectory(library: Any, make: Callable[[Any], Any], f: Any, x: Any, steps: 
         x = library.apply_updates(x, updates)
         return (x, state), (x, state)
 
-    # Compiled as users have it: with less effort two libraries round the same formula less alike, and
-    # Rosenbrock's bent valley makes much of it.
-    whole = jax.jit(lambda x: jax.lax.scan(step, (x, tx.init(x)), length=steps), compiler_options=USUAL)
-    return whole(x)[1]
+    return passed_through(step, tx, x, steps)
 
 
 @pytest.mark.interop
@@ -232,10 +239,7 @@ def trajectory_without_search(library: Any, make: Any, f: Any, x: Any, steps: in
         updates, state = tx.update(jax.grad(f)(x), state, x)
         return (library.apply_updates(x, updates), state), (x, state)
 
-    # Compiled as users have it: with less effort two libraries round the same formula less alike, and
-    # Rosenbrock's bent valley makes much of it.
-    whole = jax.jit(lambda x: jax.lax.scan(step, (x, tx.init(x)), length=steps), compiler_options=USUAL)
-    return whole(x)[1]
+    return passed_through(step, tx, x, steps)
 
 
 @pytest.mark.parametrize("unit", [2.0**-100, 2.0**100])

@@ -113,15 +113,12 @@ def _(of: Extreme, axis: int | tuple[int, ...] | None, initial: float, primals: 
     return _extreme(*primals, of, axis, initial), jax.jvp(found, primals, tangents)[1]
 
 
-def _larger(p: tuple[Array, Array], q: tuple[Array, Array]) -> tuple[Array, Array]:
-    return jax.lax.max(p[0], q[0]), jax.lax.bitwise_or(p[1], q[1])
+def _of_pairs(of: Callable[[Array, Array], Array]) -> Callable[..., tuple[Array, Array]]:
+    """Of two pairs of a number and whether a NaN was seen, one that stands for both."""
+    return lambda p, q: (of(p[0], q[0]), jax.lax.bitwise_or(p[1], q[1]))
 
 
-def _smaller(p: tuple[Array, Array], q: tuple[Array, Array]) -> tuple[Array, Array]:
-    return jax.lax.min(p[0], q[0]), jax.lax.bitwise_or(p[1], q[1])
-
-
-_PAIRS = {"max": _larger, "min": _smaller}
+_PAIRS = {"max": _of_pairs(jax.lax.max), "min": _of_pairs(jax.lax.min)}
 
 
 def largest(x: Array) -> Array:

@@ -155,16 +155,9 @@ class Labels:
         return [label for label, part in pairs for _ in jax.tree.leaves(part, is_leaf=errors.is_none)]
 
 
-def select(
-    name: str,
-    what: str,
-    selector: Selector,
-    tree: PyTree,
-    default: object = _UNMATCHED,
-    paths: Sequence[str] | None = None,
-) -> list[Any]:
+def select(name: str, what: str, selector: Selector, tree: PyTree, default: object = _UNMATCHED) -> list[Any]:
     """The label of every leaf of a tree (None is a leaf); see `labels_of`."""
-    return labels_of(name, what, selector, tree, default, paths).by_leaf(tree)
+    return labels_of(name, what, selector, tree, default).by_leaf(tree)
 
 
 def labels_of(

@@ -124,7 +124,7 @@ class LeafwiseProgram:
         tensors: Sequence[Slots],
         numbers: Sequence[Any],
         step: Array,
-        offset: int,
+        offset: ArrayLike,
         *,
         stage: int,
         shape: tuple[int, ...],
@@ -142,8 +142,9 @@ class LeafwiseProgram:
 
         def refreshed(slots: Slots, due: Array | None) -> Refreshed:
             assert rule.refresh is not None
-            named = {name: slots[name] for name in asked if name in slots}
-            out = rule.refresh(**layout.read(named), **({DUE: due} if DUE in asked else {}))
+            named = {name: slots[name] for name in asked if name != DUE or name in slots}
+            given = layout.read(named)
+            out = rule.refresh(**({DUE: due, **given} if DUE in asked else given))
             new, good = out if isinstance(out, tuple) else (out, None)
             if not isinstance(new, dict) or not new.keys() <= named.keys():
                 raise ValueError(
@@ -168,7 +169,7 @@ Refreshed = tuple[Slots, Array | None]
 REJECTED = "rejected"
 """The slot that counts how often they were not."""
 DUE = "due"
-"""By this name a refresh asks whether it is due; None if it surely is."""
+"""By this name, unless a slot has it, a refresh asks whether it is due; None if it surely is."""
 
 
 def taken(old: Slots, refreshed: Refreshed) -> Slots:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.cond import cond
 from gradtx.arrays.loops import at_most_once
+from gradtx.arrays.meshes import everywhere
 from gradtx.arrays.types import Array, DType
 
 Side = Array | None
@@ -65,6 +66,13 @@ def on_stack(f: Callable[..., Any], *stacks: Any) -> Any:
 def grams(x: Array) -> tuple[Array, Array]:
     """X·Xᵀ and Xᵀ·X."""
     return x @ x.mT, x.mT @ x
+
+
+def followed(
+    covs: Sequence[Array], samples: Sequence[Array], follow: Callable[[Array, Array], Array]
+) -> list[Array]:
+    """Both sides' statistics after a sample of each; those of a side without, which are empty, stay."""
+    return [everywhere(follow(c, x)) if c.size else c for c, x in zip(covs, samples, strict=True)]
 
 
 def turned(x: Array, q: Side, p: Side) -> Array:
@@ -156,15 +164,15 @@ def renewed(
         vectors, eigenvalues = eigenbasis(cov)
         return vectors, as_they_are(cov), eigenvalues
 
-    def followed(cov: Array, basis: Array) -> tuple[Array, Array, Array]:
+    def next_one(cov: Array, basis: Array) -> tuple[Array, Array, Array]:
         return power_step(cov, basis, method, ordered)
 
     def found(start: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         if method == "eigh":
             return anew(start[0])
         if not from_nothing:
-            return followed(cov, start[0])
-        return cond(jnp.any(start[0]), followed, lambda cov, _: anew(cov), cov, start[0])
+            return next_one(cov, start[0])
+        return cond(jnp.any(start[0]), next_one, lambda cov, _: anew(cov), cov, start[0])
 
     cov, basis = map(jax.lax.stop_gradient, (cov, basis))
     start = cov if method == "eigh" else basis

@@ -1,6 +1,7 @@
 """KL-Shampoo and KL-SOAP: each side's second moments seen through the inverse of the other's."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from gradtx.matrix.axes import in_blocks, joined, matrix_axes, pieces, sizes
 from gradtx.matrix.bases import (
     Side,
     check_method,
+    followed,
     identities,
     no_moments,
     on_stack,
@@ -127,16 +129,15 @@ def _kl_rule(
             values = slots["eigenvalues"][mine]
             after, moments, spectra = on_stack(stepped, *stacks, *map(side, slots["basis"][mine] + values))
             new.append(after)
-            for c, x in zip(slots["cov"][mine], moments, strict=True):
-                covs.append(everywhere(decay_towards(c, x, b3)) if c.size else c)
+            covs += followed(slots["cov"][mine], moments, partial(decay_towards, decay=b3))
             eigenvalues += [
                 old if e is None else everywhere(e) for old, e in zip(values, spectra, strict=True)
             ]
         out, mu, nu = (
             sharded_like(grad, joined(name, list(x), grad.shape, axes)) for x in zip(*new, strict=True)
         )
-        followed = dict(mu=mu, cov=covs, eigenvalues=eigenvalues, **(dict(nu=nu) if adam else {}))
-        return out, {**slots, **followed}
+        changed = dict(mu=mu, cov=covs, eigenvalues=eigenvalues, **(dict(nu=nu) if adam else {}))
+        return out, {**slots, **changed}
 
     def update(grad, mu, cov, basis, eigenvalues, rejected, step):
         slots = dict(mu=mu, cov=cov, basis=basis, eigenvalues=eigenvalues, rejected=rejected)

@@ -14,7 +14,17 @@ from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
 from gradtx.matrix.axes import in_blocks, joined, matrix_axes, pieces, sizes
-from gradtx.matrix.bases import ORTHONORMAL, Side, grams, identities, no_moments, on_stack, side, turned
+from gradtx.matrix.bases import (
+    ORTHONORMAL,
+    Side,
+    followed,
+    grams,
+    identities,
+    no_moments,
+    on_stack,
+    side,
+    turned,
+)
 from gradtx.matrix.partner import descending
 from gradtx.matrix.roots import Root, check_root, inverse_root
 from gradtx.transforms.adaptive import scale_by_adam
@@ -129,8 +139,7 @@ def scale_by_shampoo(
         roots, bases = list(root), list(basis)
         for i, (g, m) in enumerate(zip(*stacks, strict=True)):
             mine = slice(2 * i, 2 * i + 2)
-            for c, x in zip(cov[mine], on_stack(grams, g), strict=True):
-                covs.append(everywhere(kept * c + taken * x) if c.size else c)
+            covs += followed(cov[mine], on_stack(grams, g), lambda c, x: kept * c + taken * x)
             if not stagger:
                 both, rejected = at_once(covs[mine], root[mine], basis[mine], rejected, step)
                 roots[mine], bases[mine] = ([everywhere(x) for x in own] for own in both)

@@ -1,11 +1,12 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioner."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays.meshes import everywhere, sharded_like, whole
+from gradtx.arrays.meshes import sharded_like, whole
 from gradtx.arrays.numerics import decay_towards, one_minus_power, sqrt
 from gradtx.arrays.types import Array, Params, Selector
 from gradtx.core.leafwise import leafwise
@@ -15,6 +16,7 @@ from gradtx.matrix.axes import in_blocks, joined, matrix_axes, pieces, sizes
 from gradtx.matrix.bases import (
     Side,
     check_method,
+    followed,
     grams,
     identities,
     no_moments,
@@ -142,8 +144,7 @@ def scale_by_soap(
         for i, (g, m, v) in enumerate(zip(*stacks, strict=True)):
             mine = slice(2 * i, 2 * i + 2)
             new.append(on_stack(stepped, g, m, v, *map(side, basis[mine])))
-            for c, x in zip(cov[mine], on_stack(grams, g), strict=True):
-                covs.append(everywhere(decay_towards(c, x, decay)) if c.size else c)
+            covs += followed(cov[mine], on_stack(grams, g), partial(decay_towards, decay=decay))
         out, mu, nu = (
             sharded_like(grad, joined(name, list(own), grad.shape, axes)) for own in zip(*new, strict=True)
         )

@@ -10,7 +10,7 @@ import numpy as np
 from gradtx.arrays.errors import is_none
 from gradtx.arrays.numerics import zero_like
 from gradtx.arrays.outline import outlined
-from gradtx.arrays.select import Labels, leaf_paths, select
+from gradtx.arrays.select import Labels, labels_of, leaf_paths
 from gradtx.arrays.types import Params, Selector, State
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.placement import Beginning
@@ -199,7 +199,7 @@ def _chosen(
     """The label of every leaf of a tree."""
     selector = {key: key for key in overrides} if labels is None else labels
     what = "overrides" if labels is None else "labels"
-    return select("groups", what, selector, tree, default=OWN, paths=paths)
+    return labels_of("groups", what, selector, tree, OWN, paths).by_leaf(tree)
 
 
 def _split(overrides: Overrides) -> tuple[Overrides, Relatives]:
