@@ -547,3 +547,7 @@ def __getattr__(name: str) -> _Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOMES})
+
+
+# For `from gradtx import *`, which takes what is imported later too.
+__all__ = [x for x in __dir__() if x[0] != "_"]  # pyright: ignore[reportUnsupportedDunderAll]  # it takes all

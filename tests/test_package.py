@@ -55,6 +55,12 @@ def test_what_is_imported_later_is_what_type_checkers_see():
     assert all(hasattr(gradtx, name) for _, name in named)
 
 
+def test_a_star_takes_what_is_imported_later():
+    names: dict[str, object] = {}
+    exec("from gradtx import *", names)
+    assert {"adamw", "muon", "check", "torch", *gradtx._HOMES} <= names.keys()
+
+
 def test_a_config_finds_what_is_imported_later():
     code = """
 import sys

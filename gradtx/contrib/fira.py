@@ -14,6 +14,7 @@ from gradtx.core.chain import chain
 from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation
+from gradtx.linear_algebra.singular import singular_vectors
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
 from gradtx.values.domains import AtLeastOne, Count, Decay, NonNegative, Number
@@ -80,7 +81,7 @@ def scale_by_fira(
         )
 
     def spanning(G):
-        _, _, vectors = jnp.linalg.svd(whole(jax.lax.stop_gradient(G)), full_matrices=False)
+        _, _, vectors = singular_vectors(whole(jax.lax.stop_gradient(G)))
         return vectors[:rank].conj().T
 
     def update(grad, mu, nu, projector, norm, step):

@@ -20,6 +20,7 @@ from gradtx.core.leafwise import leafwise
 from gradtx.core.recipe import recipe
 from gradtx.core.transformation import GradientTransformation, InnerStates, check_transformation
 from gradtx.core.treewise import treewise
+from gradtx.linear_algebra.singular import singular_vectors
 from gradtx.matrix.axes import MuonDimensionNumbers, as_matrices, axes_of, check_axes, from_matrices
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
@@ -62,7 +63,7 @@ class _Subspaces(NamedTuple):
 def _subspaces():
     def update(grad, projector):
         # Constant in derivatives: those of singular vectors are infinite where singular values coincide.
-        U, _, _ = jnp.linalg.svd(jax.lax.stop_gradient(_tall(grad, grad)), full_matrices=False)
+        U, _, _ = singular_vectors(jax.lax.stop_gradient(_tall(grad, grad)))
         return grad, dict(projector=U[..., : projector.shape[-1]])
 
     return update

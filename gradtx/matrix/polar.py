@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from gradtx.arrays.numerics import abs_sq, cast, quotient, sqrt
 from gradtx.arrays.types import Array, DType
+from gradtx.linear_algebra.singular import singular_vectors
 from gradtx.matrix.polynomials import STANDARD, gram, quintic, triples_of
 
 
@@ -49,18 +50,11 @@ def by_polynomials(x: Array, triples: Any, preconditioning: str, eps: Any, dtype
     return cast(y.mT if tall else y, x.dtype)
 
 
-def _decomposed(x: Array) -> tuple[Array, Array, Array]:
-    """Singular vectors and values, NaN for what is not finite: with it, LAPACK may never come back."""
-    finite = jnp.all(jnp.isfinite(x), axis=(-2, -1), keepdims=True)
-    u, s, vh = jnp.linalg.svd(jnp.where(finite, x, 0), full_matrices=False)
-    return jnp.where(finite, u, jnp.nan), s, vh
-
-
 def by_singular_vectors(x: Array) -> Array:
     """U·Vᴴ of the singular value decomposition U·Σ·Vᴴ; what Σ is 0 for stays 0, as in polynomials."""
     if not x.size:
         return x
-    u, s, vh = _decomposed(x)
+    u, s, vh = singular_vectors(x)
     rounding = s[..., :1] * max(x.shape[-2:]) * jnp.finfo(s.dtype).eps
     return (u * (s > rounding)[..., None, :]) @ vh
 
@@ -95,7 +89,7 @@ def _exactly_jvp(method: str, primals: tuple[Array], tangents: tuple[Array]) -> 
     if not x.size:
         return x, dx
     # Singular vectors have infinite derivatives where values coincide, their product has none.
-    u, s, vh = _decomposed(x)
+    u, s, vh = singular_vectors(x)
     uh, v = u.mT.conj(), vh.mT.conj()
     turned = uh @ dx @ v
     turned = (turned - turned.mT.conj()) * quotient(1, s[..., None] + s[..., None, :])
