@@ -153,16 +153,20 @@ def checked() -> Numbers:
 
 
 def memory() -> Numbers:
-    """Arguments, temporary buffers and new ones of a compiled step: two layers of 1024 × 1024, on 8
+    """Arguments, temporary buffers and new ones of a compiled step: eight layers of 512 × 512, on 8
     devices."""
-    params = abstract({f"layer{i}": {"kernel": (1024, 1024), "bias": (1024,)} for i in range(2)})
-    mesh, adamw = mesh_of(min(8, jax.device_count())), gradtx.adamw(1e-3)
+    params = abstract({f"layer{i}": {"kernel": (512, 512), "bias": (512,)} for i in range(8)})
+    mesh, clipped, bare = mesh_of(min(8, jax.device_count())), clipped_adamw(), gradtx.adamw(3e-4)
     steps = {
-        f"{name}, {kind}": in_jit(adamw, params, mesh, donate=donated, min_size=min_size)
-        for name, min_size in {"state whole": 10**9, "state in shards": 1024}.items()
-        for kind, donated in {"all donated": (0, 1), "state donated": (1,)}.items()
+        f"{name}, {kind}": in_jit(tx, params, mesh, donate=donated, min_size=min_size)
+        for name, min_size in {"state whole": 10**9, "state in shards": 1}.items()
+        for kind, (tx, donated) in {
+            "all donated": (clipped, (0, 1)),
+            "state donated": (clipped, (1,)),
+            "no clip, all donated": (bare, (0, 1)),
+        }.items()
     }
-    steps["state in shards, `zero`, all donated"] = in_shard_map(adamw, params, mesh)
+    steps["state in shards, `zero`, all donated"] = in_shard_map(clipped, params, mesh)
     found = {}
     for name, (step, state, batch) in steps.items():
         program = step.lower(params, state, batch).compile()

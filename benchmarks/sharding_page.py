@@ -52,11 +52,11 @@ def asked(numbers: Numbers) -> str:
     """Each demand beside what was found."""
     rows = [("", "found", "asked")]
     for name, own in numbers["memory"].items():
-        limits = ("≤ 10.0", "≤ 9.0") if "shards" in name else ("", "")
+        limits = ("≤ 10.0", "≤ 9.0") if name == "state in shards, all donated" else ("", "")
         for kind, limit in zip(("arguments", "temporary"), limits, strict=True):
-            rows.append((f"{name}: {kind}, MiB", f"{own[kind] / MIB:.2f}", limit))
+            rows.append((f"{name}: {kind}, MiB", f"{own[kind] / MIB:.1f}", limit))
         together = own["arguments"] + own["temporary"] + own["new"]
-        rows.append((f"{name}: with what is new, MiB", f"{together / MIB:.2f}", ""))
+        rows.append((f"{name}: with what is new, MiB", f"{together / MIB:.1f}", ""))
     for name, own in numbers["muon"].items():
         found, limit = own["flops"] / own["flops alone"], own["share"] * 1.02
         rows.append((f"Muon, {name}: operations of each of 8, × all", f"{found:.4f}", f"≤ {limit:.4f}"))
