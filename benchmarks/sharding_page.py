@@ -60,10 +60,7 @@ def asked(numbers: Numbers) -> str:
     for name, own in numbers["muon"].items():
         found, limit = own["flops"] / own["flops alone"], own["share"] * 1.02
         rows.append((f"Muon, {name}: operations of each of 8, × all", f"{found:.4f}", f"≤ {limit:.4f}"))
-        rows.append((f"Muon, {name}: largest difference, by matrix", f"{own['largest difference']:.1g}", "0"))
-        rows.append(
-            (f"Muon, {name}: largest difference, in one program", f"{own['from one program']:.1g}", "")
-        )
+        rows.append((f"Muon, {name}: largest difference", f"{own['largest difference']:.1g}", "0"))
         for kind, of in {"alone": "alone", "shared": "shared out"}.items():
             counts, sizes = own["cut"][kind]
             said = ", ".join(f"{count} {name}" for name, count in counts.items())

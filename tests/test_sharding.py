@@ -13,7 +13,6 @@ from jax.sharding import PartitionSpec as P
 from trees import gpt2  # noqa: E402
 
 import gradtx
-from gradtx.sharding.sharing import Apart
 from tests.laws import Compilations, assert_close, normal, numbers
 from tests.table import ROWS, Row
 
@@ -488,8 +487,7 @@ def test_shares_are_bit_for_bit_what_each_device_would_compute() -> None:
     tx = gradtx.contrib.muon(0.02, ns_steps=3)
     params = normal(FEW_AND_MANY, 0, jnp.float32)
     state = tx.init(params)
-    with gradtx.batching(Apart()):
-        expected = jax.jit(tx.update)(params, state, params)
+    expected = jax.jit(tx.update)(params, state, params)
     shared = sharding.shared_out(tx, "data")
     for name in ("shard_map", "jit", "FSDP"):
         mesh, update = mesh_of(AxisType.Explicit if name == "jit" else AxisType.Auto), shared.update

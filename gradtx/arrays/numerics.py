@@ -251,7 +251,8 @@ def between(old: Array, new: Array, kept: Scalar, taken: Scalar) -> Array:
 
 def debias(moment: Array, decay: Scalar, step: Array) -> Array:
     """A moving average that began at 0, divided by the weight it has seen: moment / (1 − decayᵗ)."""
-    return moment / one_minus_power(decay, step.astype(moment.real.dtype))
+    # XLA makes a product of the quotient in most programs, and not in all: so all have the same digits.
+    return moment * (1 / one_minus_power(decay, step.astype(moment.real.dtype)))
 
 
 def one_minus_power(base: Scalar, exponent: Array) -> Array:
