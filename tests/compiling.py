@@ -3,10 +3,12 @@
 Most of the tests' time is XLA's. Functions of a few small tensors gain nothing from its newer code generator
 for CPUs, which takes three times as long, nor from being compiled in 32 parts, nor from LLVM's optimizations,
 which take half of the rest. `USUAL` turns all of it on again, for laws that compile a step as users have it.
+Of a program that is found in the cache, half of the time is that of a new context of MLIR: all share one.
 Where jaxlib is another version than those in `QUICK_IN`, as in `make test-oldest` and `make test-newest`, or
 the variable GRADTX_USUAL_XLA is set, all is compiled as users have it.
 """
 
+import functools
 import hashlib
 import os
 import platform
@@ -46,6 +48,14 @@ def set_flags() -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     # Two processes share the cores, and PyTorch's threads wait for each other by spinning.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def share_context() -> None:
+    """Lower every program in one context of MLIR, where JAX makes a new one for each. Imports jax."""
+    if is_quick:
+        from jax._src.interpreters import mlir  # no public name; the versions of `QUICK_IN` have this one
+
+        mlir.make_ir_context = functools.cache(mlir.make_ir_context)
 
 
 def instruction_set() -> str:

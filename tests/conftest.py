@@ -9,6 +9,7 @@ from tests import compiling
 
 compiling.set_flags()
 compiling.set_cache()
+compiling.share_context()
 
 import jax  # noqa: E402  (the flags come first)
 import numpy as np  # noqa: E402

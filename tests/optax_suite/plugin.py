@@ -17,6 +17,7 @@ from tests import compiling
 
 compiling.set_flags()
 compiling.set_cache()
+compiling.share_context()
 
 from tests.optax_suite import swap  # noqa: E402  (the flags come first)
 from tests.optax_suite.differences import DIFFERENCES, OPTAX, OPTAX_FAILS, undocumented  # noqa: E402
