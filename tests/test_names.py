@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import random
+import re
 from collections import OrderedDict
 from typing import Any, NamedTuple
 
@@ -104,6 +105,28 @@ def test_only_boxes_have_no_name() -> None:
         {"trace/trace": np.full(1, 2.0), "trace/trace/policy": np.full(1, 3.0)},
     )
     assert float(state.trace.value[0]) == 2 and float(state.trace.policy[0]) == 3
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        gradtx.sm3(0.1),
+        gradtx.stored(gradtx.adam(0.1), {"mu": gradtx.formats.companded()}, min_size=0),
+        gradtx.inject_hyperparams(gradtx.adamw)(0.1),
+    ],
+    ids=["a list in a box", "codes in a box", "numbers in boxes"],
+)
+def test_a_state_in_boxes_is_read_as_without(tx: gradtx.GradientTransformation) -> None:
+    boxed = nnx.Optimizer(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), tx, wrt=nnx.Param).opt_state
+    flat = gradtx.state_dict(tx, boxed)
+    state = nnx.as_pure(boxed)
+    assert set(flat) == set(gradtx.state_dict(tx, state))
+    assert gradtx.hyperparams(tx, boxed).next == gradtx.hyperparams(tx, state).next
+    # As they were written before names went into boxes.
+    before = {re.sub(r"(kernel|bias)/", r"\1/value/", name): np.ones_like(x) for name, x in flat.items()}
+    before |= {name: flat[name.replace("/value/", "/")] for name in before if name.endswith("/form")}
+    loaded = gradtx.load_state_dict(tx, state, before)
+    assert all(np.all(x == 1) for x in jax.tree.leaves(loaded))
 
 
 def test_a_pattern_tells_alike_paths_apart() -> None:

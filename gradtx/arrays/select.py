@@ -77,7 +77,8 @@ def key_paths(tree: PyTree, is_leaf: Callable[[Any], bool] | None = None) -> lis
             found.append(path)
             continue
         inner, _ = jax.tree_util.tree_flatten_with_path(x, is_leaf=is_leaf)
-        found += [path + (rest[:-1] if rest[-1:] == _VALUE else rest) for rest, _ in inner]
+        # In a box may be an array, or one in a form: a node, of several.
+        found += [path + (rest[1:] if rest[:1] == _VALUE else rest) for rest, _ in inner]
     return found
 
 

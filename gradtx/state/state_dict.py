@@ -75,7 +75,7 @@ def load_state_dict(
     leaves, treedef = jax.tree.flatten(state)
     names = _names("load_state_dict", tx, state)
     flat = {key if (new := _as_named_now(key)) in flat else new: x for key, x in flat.items()}
-    flat, converted = forms.as_kept(names, state, flat)
+    flat, converted = forms.as_kept(names, state, _out_of_boxes(names, flat))
     keys = _keys(names, flat)
     found = [Entry(flat[key], leaf) if key in flat else None for key, leaf in zip(keys, leaves, strict=True)]
     report = _report(names, flat.keys() - set(keys), found)
@@ -97,6 +97,19 @@ def _as_named_now(key: Any) -> Any:
     stage, slash, rest = key.partition("/")
     own = next((name for name in (stage, re.sub(r"_\d+$", "", stage)) if name in FORMER), None)
     return key if own is None else FORMER[own] + stage.removeprefix(own) + slash + rest
+
+
+def _out_of_boxes(names: list[str], flat: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The entries of a dict, without the field of a Flax box, which names of arrays in one once had."""
+    own = set(names)
+    slots = own | {name[: slash.start()] for name in names for slash in re.finditer("/", name)}
+
+    def now(key: Any) -> Any:
+        slot, box, rest = key.rpartition("/value/") if isinstance(key, str) else ("", "", "")
+        new = f"{slot}/{rest}"
+        return new if box and slot in slots and key not in own and new not in flat else key
+
+    return {now(key): x for key, x in flat.items()}
 
 
 def _keys(names: list[str], flat: Mapping[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from gradtx.arrays.numerics import at_least_float32, safe_increment
+from gradtx.arrays.select import unboxed
 from gradtx.arrays.types import Array, Scalar, State
 from gradtx.core.recipe import Recipe
 from gradtx.core.transformation import GradientTransformation, InnerStates
@@ -54,7 +55,9 @@ def _first(schedule: Callable[..., Any]) -> Scalar:
 
 
 def _with_numbers_of(arguments: Mapping[str, Any], state: State) -> InnerStates:
-    return {"inner_state": [(arguments["inner_factory"].replace(**state.hyperparams), state.inner_state)]}
+    # In Flax's nnx each number is in a box, which could be called as a schedule can.
+    numbers = unboxed(state.hyperparams)
+    return {"inner_state": [(arguments["inner_factory"].replace(**numbers), state.inner_state)]}
 
 
 @treewise(
