@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -116,6 +117,38 @@ def test_reset_of_some() -> None:
     assert "scale_by_adam/count" in report.carried
 
 
+def test_slots_in_several_trees_are_those_of_their_params() -> None:
+    tx = gradtx.chain(gradtx.sgd(0.1), gradtx.average_latest_params(2))
+    params = [jnp.ones((4, 3)), jnp.ones((4, 3))]  # whose paths are numbers, as those of the trees
+    params, state = run(tx, params, [params] * 2)
+    again, report = reset(tx, state, params, "1")
+    name = "average_latest_params/latest"
+    assert report.made == (f"{name}/0/1", f"{name}/1/1")
+    assert gradtx.bytes_of(tx, params).by_path == {"": 8, "0": 96, "1": 96}
+    cut = resize(tx, state, params, {"1": Rows([2, 0])})
+    shapes = [x.shape for x in jax.tree.leaves(gradtx.tree.get(cut.state, "latest"))]
+    assert shapes == [(4, 3), (2, 3)] * 2
+
+
+@pytest.mark.parametrize(
+    "make", [lambda params: params, lambda params: nnx.as_pure(params)], ids=["in boxes", "bare"]
+)
+def test_slots_that_flax_takes_apart_keep_their_form(make: Any) -> None:
+    tx = gradtx.stored(gradtx.sgd(0.1, momentum=0.9), {"trace": gradtx.formats.companded()}, min_size=0)
+    model = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    optimizer.update(model, nnx.state(model, nnx.Param))
+    state, params = make((optimizer.opt_state, nnx.state(model, nnx.Param)))
+    assert reset(tx, state, params, "kernel").report.made == ("trace/trace/kernel",)
+    assert resize(tx, state, params, {"kernel": Rows([0])}).report.carried == (
+        "trace/trace/bias",
+        "trace/trace/kernel",
+    )
+    plain, report = moved(tx, state, gradtx.sgd(0.1, momentum=0.9), params)
+    assert not (report.made or report.dropped)
+    assert float(jnp.abs(nnx.as_pure(plain)[0].trace["kernel"]).max()) > 0
+
+
 def test_moved_to_another_optimizer() -> None:
     params, state = run(gradtx.adam(0.1), PARAMS, GRADS[:2])
     for to in (gradtx.adamw(0.3), gradtx.nadam(0.1), gradtx.chain(gradtx.clip(1.0), gradtx.adam(0.1))):
@@ -135,6 +168,11 @@ def test_moved_to_another_optimizer() -> None:
         report.made == ("trace/trace/head", "trace/trace/table") and "scale_by_adam/count" in report.dropped
     )
     assert str(report).startswith("carried: nothing\nmade anew: trace/trace/head")
+    # A momentum by the name of a second moment, of which a root is taken.
+    sm3 = gradtx.sm3(0.1)
+    params, state = run(sm3, PARAMS, [jax.tree.map(jnp.negative, PARAMS)])
+    _, report = moved(sm3, state, gradtx.adam(0.1), params)
+    assert "scale_by_adam/nu/head" in report.made and "scale_by_sm3/nu/head" in report.dropped
 
 
 BAD = {

@@ -121,7 +121,7 @@ class GradientTransformation(Value):
                 run = segment.advance(run, states, final=segment is plan.segments[-1])
             return run.finish(), self.pack(iter(states))
         except TakenApart as error:
-            whole = _put_together(self, state, updates if params is None else params)
+            whole = put_together(self, state, updates if params is None else params)
             if whole is None:
                 errors.hide_engine(error)
                 raise
@@ -403,7 +403,7 @@ def _unpacked(tx: GradientTransformation, updates: Updates, state: State) -> lis
     raise errors.another_state(found.name, found.state, found.expected, swapped)
 
 
-def _put_together(tx: GradientTransformation, state: State, like: PyTree) -> State | None:
+def put_together(tx: GradientTransformation, state: State, like: PyTree) -> State | None:
     """The state in the containers that `init` makes, if the arrays are those; otherwise None."""
     made, treedef = jax.tree.flatten(jax.eval_shape(tx.init, like))
     leaves = jax.tree.leaves(state)

@@ -14,6 +14,7 @@ from gradtx.arrays.numerics import at_least_float32, cast, computable, is_byte_f
 from gradtx.arrays.signatures import signature, takes_by_position
 from gradtx.arrays.types import Array, Params, State, TransformInitFn, TransformUpdateFn, Updates
 from gradtx.core.layout import StateForm
+from gradtx.core.leafwise import Leafwise
 from gradtx.core.placement import Beginning
 from gradtx.core.program import incremented
 from gradtx.core.rule import Rule
@@ -200,6 +201,17 @@ def stages_in(x: object) -> Iterator[Stage]:
         for stage in transformation.stages:
             yield stage
             yield from stages_in(stage.arguments)
+
+
+def signs_in(x: object) -> dict[str, bool]:
+    """The slots of the leafwise stages in a transformation, within wrappers too, ``scale_by_adam/mu``; and
+    whether their numbers are at least 0."""
+    return {
+        f"{stage.name}/{slot}": slot in stage.unsigned
+        for stage in stages_in(x)
+        if isinstance(stage, Leafwise)
+        for slot in stage.form.slots
+    }
 
 
 @overload

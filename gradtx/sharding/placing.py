@@ -9,11 +9,11 @@ import jax
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from gradtx.arrays.meshes import axes_of, devices_along
-from gradtx.arrays.select import joined_keys, leaf_paths
+from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Params, PyTree, State
 from gradtx.core.layout import is_coded, whole_shape
 from gradtx.core.transformation import GradientTransformation, check_transformation
-from gradtx.state.state_dict import located, owner
+from gradtx.state.state_dict import located
 
 Axes: TypeAlias = str | tuple[str, ...]
 Shape: TypeAlias = tuple[int, ...]
@@ -178,7 +178,7 @@ def slots_of(
     leaves = iter(located(tx, state))
     for node in jax.tree.leaves(state, is_leaf=is_coded):
         own = [next(leaves) for _ in jax.tree.leaves(node)]
-        path = owner(joined_keys(own[0].path), params)
+        path = own[0].owner(params)
         yield f"{own[0].part}/{path}", path, node
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradtx.arrays.select import joined_keys, leaf_paths
+from gradtx.arrays.select import leaf_paths
 from gradtx.arrays.types import Params
 from gradtx.core.transformation import GradientTransformation, check_transformation
-from gradtx.state.state_dict import located, owner
+from gradtx.state.state_dict import located
 
 ROWS = 40
 """How many parameters a table shows."""
@@ -117,7 +117,7 @@ def bytes_of(tx: GradientTransformation, params: Params) -> Bytes:
     sizes = dict(zip(leaf_paths(shapes, is_leaf=None), map(_bytes, leaves), strict=True))
     entries: Counter[tuple[str, str]] = Counter()
     for leaf, x in zip(located(tx, state), jax.tree.leaves(state), strict=True):
-        entries[leaf.part, owner(joined_keys(leaf.path), sizes)] += _bytes(x)
+        entries[leaf.part, leaf.owner(sizes)] += _bytes(x)
     return Bytes(dict(entries), sizes, sum(math.prod(x.shape) for x in leaves))
 
 

@@ -9,7 +9,7 @@ would have one name, their paths are written as JAX writes them: ``trace/trace/[
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -135,11 +135,13 @@ def _report(names: list[str], unexpected: set[Any], found: list["Entry | None"])
 
 
 class Leaf(NamedTuple):
-    """A leaf of a state: where it is among the leaves, what it is a part of, and its path there."""
+    """A leaf of a state: where it is among the leaves, what it is a part of, its path there, and how many
+    of its keys come before those of a param."""
 
     place: Any
     part: str
     path: tuple[Any, ...] = ()
+    before: int = 0
 
     @property
     def name(self) -> str:
@@ -149,6 +151,13 @@ class Leaf(NamedTuple):
     def exact(self) -> str:
         return "/".join(filter(None, (self.part, keystr(self.path))))
 
+    def owner(self, params: Container[str]) -> str:
+        """The param that it is of, with whose path its own begins; "" if it is of none."""
+        path = joined_keys(self.path[self.before :])
+        while path and path not in params:
+            path = path.rpartition("/")[0]
+        return path
+
 
 def located(tx: GradientTransformation, state: State) -> list[Leaf]:
     """Where every leaf of the state is, in the order of its leaves."""
@@ -156,13 +165,6 @@ def located(tx: GradientTransformation, state: State) -> list[Leaf]:
     # A walk over the places of the leaves: its order is the chain's, and that of a dict another.
     places = treedef.unflatten(map(_Place, range(treedef.num_leaves)))
     return sorted(_walk(tx, places, Counter()), key=lambda leaf: leaf.place.index)
-
-
-def owner(path: str, params: Mapping[str, int]) -> str:
-    """The param that a slot is of, with whose path its own begins; "" if it is of none."""
-    while path and path not in params:
-        path = path.rpartition("/")[0]
-    return path
 
 
 def _names(what: str, tx: GradientTransformation, state: State) -> list[str]:
@@ -192,6 +194,7 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
         counted, part = stage.form.wrapped, stage.form.inner(whole)
         inner = stage.inner_states(part)
         fields = ("",) if "" in inner else getattr(part, "_fields", None) or ("",)
+        several = getattr(stage.form.cls, "several", ())
         own = [whole.count] if counted else [_field(part, field) for field in fields if field not in inner]
         prefix = unique(stage.name, seen) if jax.tree.leaves(own) else stage.name
         if counted:
@@ -203,8 +206,9 @@ def _walk(tx: GradientTransformation, state: State, seen: Counter[str]) -> Itera
                 continue
             tree = _field(part, field)
             where = "/".join(filter(None, (prefix, field)))
-            paths = key_paths(tree)
-            yield from map(lambda x, path, where=where: Leaf(x, where, path), jax.tree.leaves(tree), paths)
+            before = int(field in several)
+            for x, path in zip(jax.tree.leaves(tree), key_paths(tree), strict=True):
+                yield Leaf(x, where, path, before)
 
 
 def _field(state: State, field: str) -> Any:

@@ -118,6 +118,8 @@ class AverageLatestParamsState(NamedTuple):
     averaged: Array
     latest: tuple[Params, ...]
 
+    several = ("latest",)  # fields of several trees like the params
+
     def evaluation_params(self, params: Params) -> Params:
         """The mean of those that have been taken, or the params while there is none."""
         held = jnp.minimum(self.averaged, len(self.latest))

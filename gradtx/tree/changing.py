@@ -1,5 +1,6 @@
 """A state in mid-training: reset in part, resized with its params, moved to another optimizer."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,8 +15,9 @@ from gradtx.arrays.numerics import cast, is_inexact
 from gradtx.arrays.select import joined_keys, leaf_paths, mask_of, select
 from gradtx.arrays.types import Array, Params, PyTree, Selector, State
 from gradtx.core.layout import is_coded, whole_shape
-from gradtx.core.transformation import GradientTransformation, check_transformation
-from gradtx.state.state_dict import located, owner
+from gradtx.core.transformation import GradientTransformation, check_transformation, put_together
+from gradtx.core.treewise import signs_in
+from gradtx.state.state_dict import located
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def reset(tx: GradientTransformation, state: State, params: Params, which: Selec
         zip(leaf_paths(params), mask_of("tree.reset", "which", which, params).by_leaf(params), strict=True)
     )
     everything = all(chosen.values())
-    fresh = tx.init(params)
+    state, fresh = _in_forms(tx, state, params), tx.init(params)
     old, new = _slots(tx, state, chosen), _slots(tx, fresh, chosen)
     _check_same("tree.reset", old, new)
     carried, made, nodes = [], [], []
@@ -178,7 +180,7 @@ def resize(tx: GradientTransformation, state: State, params: Params, changes: Ma
         for path, leaf in zip(paths, leaves, strict=True)
     ]
     new_params = treedef.unflatten(grown)
-    fresh = tx.init(new_params)
+    state, fresh = _in_forms(tx, state, params), tx.init(new_params)
     owners = dict.fromkeys(paths, 0)
     old, new = _slots(tx, state, owners), _slots(tx, fresh, owners)
     _check_same("tree.resize", old, new)
@@ -209,7 +211,8 @@ def moved(tx: GradientTransformation, state: State, to: GradientTransformation, 
     """A state of another optimizer, with what this one's has under the same names.
 
     A slot goes where a stage of the same name has one, ``scale_by_adam/mu``; else where only one stage here
-    and there has a slot of this name, ``mu``. Counts go with them, where all of the old state agree.
+    and there has a slot of this name, ``mu``, and not where numbers must be at least 0 from where they may be
+    less. Counts go with them, where all of the old state agree.
 
     Args:
         tx, state: the optimizer, and its state.
@@ -233,13 +236,14 @@ def moved(tx: GradientTransformation, state: State, to: GradientTransformation, 
     check_transformation("tree.moved", "tx", tx)
     check_transformation("tree.moved", "to", to)
     owners = dict.fromkeys(leaf_paths(params), 0)
-    fresh = to.init(params)
+    state, fresh = _in_forms(tx, state, params), to.init(params)
     old, new = _slots(tx, state, owners), _slots(to, fresh, owners)
     exact = {(x.part, x.path): x for x in old}
     fields = {
         field: [x for x in _parts(old) if _field(x) == field] for field in {_field(x) for x in _parts(old)}
     }
     theirs = [_field(x) for x in _parts(new)]
+    signs = signs_in(tx), signs_in(to)
     used: set[str] = set()
     carried, made, nodes = [], [], []
     for x in new:
@@ -251,6 +255,8 @@ def moved(tx: GradientTransformation, state: State, to: GradientTransformation, 
         elif source is None and len(fields.get(field, ())) == 1 and theirs.count(field) == 1:
             source = exact.get((fields[field][0], x.path))
             own = [source]
+        if source is not None and signs[1].get(_kind(x)) and signs[0].get(_kind(source)) is False:
+            source = None
         if source is None or not _fits(source.node, x.node):
             made.append(x.name)
             nodes.append(x.node)
@@ -262,6 +268,16 @@ def moved(tx: GradientTransformation, state: State, to: GradientTransformation, 
     return Changed(_joined(fresh, nodes), Report(tuple(carried), tuple(made), dropped))
 
 
+def _in_forms(tx: GradientTransformation, state: State, params: Params) -> State:
+    """The state with its slots in their forms, which Flax's nnx takes apart."""
+    forms = [
+        sum(map(is_coded, jax.tree.leaves(x, is_leaf=is_coded)))
+        for x in (state, jax.eval_shape(tx.init, params))
+    ]
+    whole = put_together(tx, state, params) if forms[0] < forms[1] else None
+    return state if whole is None else whole
+
+
 def _slots(tx: GradientTransformation, state: State, owners: Mapping[str, int]) -> list[_Slot]:
     def each() -> Iterator[_Slot]:
         leaves = iter(located(tx, state))
@@ -269,7 +285,7 @@ def _slots(tx: GradientTransformation, state: State, owners: Mapping[str, int]) 
             own = [next(leaves) for _ in jax.tree.leaves(node)]
             within = len(jax.tree_util.tree_leaves_with_path(node)[0][0])  # of a Coded, the name of a part
             path = joined_keys(own[0].path[: len(own[0].path) - within])
-            yield _Slot(own[0].part, path, owner(path, owners), node)
+            yield _Slot(own[0].part, path, own[0].owner(owners), node)
 
     return list(each())
 
@@ -407,6 +423,11 @@ def _resized_slot(old: _Slot, new: _Slot, axis: int, rows: Rows) -> Any:
 
 def _parts(slots: Sequence[_Slot]) -> list[str]:
     return list(dict.fromkeys(x.part for x in slots))
+
+
+def _kind(slot: _Slot) -> str:
+    """The slot as its stage calls it, whichever of several of a name that is."""
+    return re.sub(r"_\d+/", "/", slot.part)
 
 
 def _field(part: str) -> str:

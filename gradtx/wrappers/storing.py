@@ -16,10 +16,9 @@ from gradtx.arrays.meshes import devices_along
 from gradtx.arrays.select import is_function, leaf_paths, select
 from gradtx.arrays.types import PyTree, State
 from gradtx.core.keeping import kept_by
-from gradtx.core.leafwise import Leafwise
 from gradtx.core.placement import Beginning
 from gradtx.core.transformation import GradientTransformation, Stage
-from gradtx.core.treewise import stages_in
+from gradtx.core.treewise import signs_in
 from gradtx.formats.floating import float8, floating
 from gradtx.formats.format import Format
 from gradtx.formats.noise import WEYL, mixed
@@ -54,7 +53,7 @@ class Storing(GradientTransformation):
 
     def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
         formats = self.arguments["formats"]
-        unsigned = slots_of(self.inner)
+        unsigned = signs_in(self.inner)
         by_path = {slot: by_paths(slot, format, beginning.params) for slot, format in formats.items()}
 
         def keeper(slot: str, path: str, x: Any, param: Any) -> Callable[[jax.Array], PyTree] | None:
@@ -94,7 +93,7 @@ class Storing(GradientTransformation):
         formats = self.arguments["formats"]
         if not isinstance(formats, Mapping):
             raise TypeError(f"stored: formats must be a dict by slot, got {formats!r}")
-        slots = slots_of(self.inner)
+        slots = signs_in(self.inner)
         known = {*slots, *(slot.rpartition("/")[2] for slot in slots)}
         for key, format in formats.items():
             if key not in known:
@@ -111,17 +110,6 @@ def shards_of_last_axis(x: Any) -> int:
     if not isinstance(sharding, NamedSharding) or len(sharding.spec) < x.ndim:
         return 1
     return devices_along(sharding.mesh, sharding.spec[x.ndim - 1])
-
-
-def slots_of(x: Any) -> dict[str, bool]:
-    """The slots of the leafwise stages in a transformation, within wrappers too, ``scale_by_adam/mu``; and
-    whether their numbers are at least 0."""
-    return {
-        f"{stage.name}/{slot}": slot in stage.unsigned
-        for stage in stages_in(x)
-        if isinstance(stage, Leafwise)
-        for slot in stage.form.slots
-    }
 
 
 def by_paths(slot: str, formats: FormatFor, params: PyTree) -> Callable[[str], Format | None]:
