@@ -90,6 +90,12 @@ def test_a_second_moment_is_off_by_half_a_step_and_never_becomes_0(
     assert np.array_equal(found[far_from_subnormal] > 0, x[far_from_subnormal] > 0)
 
 
+@pytest.mark.parametrize("format", [row[0] for row in UNSIGNED.values()], ids=UNSIGNED.keys())
+def test_a_small_number_beside_a_very_large_one_is_not_0(format: formats.Format) -> None:
+    # Of which single precision has no ratio.
+    assert np.all(roundtrip(format, np.array([1e30, 1e-20], np.float32)) > 0)
+
+
 @pytest.mark.extra
 @pytest.mark.parametrize("signed", [True, False])
 def test_dynamic_codes_are_those_of_bitsandbytes_and_torchao(signed: bool) -> None:

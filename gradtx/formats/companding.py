@@ -77,23 +77,23 @@ def square_root(bits: Static[int] = 8, block_size: Count = 32, *, stochastic: bo
     check_bits("formats.square_root", bits)
     levels = 2**bits - 1
 
-    def kept(z: Array, whole: Array, scales: Array) -> dict[str, Array]:
-        # Rounded up where it would be 0.
-        whole = jnp.where(z > 0, jnp.maximum(whole, 1), whole)
+    def kept(x: Array, whole: Array, scales: Array) -> dict[str, Array]:
+        # Rounded up where it would be 0; z itself may be 0, where a block has a much larger number.
+        whole = jnp.where(x > 0, jnp.maximum(whole, 1), whole)
         codes = jnp.nan_to_num(whole).astype(jnp.uint8)
         return dict(codes=codes if bits == 8 else packed(codes), scales=scales)
 
-    def curve(x: Array) -> tuple[Array, Array, Array]:
+    def curve(x: Array) -> tuple[Array, Array]:
         z, scales = scaled(jnp.where(x < 0, jnp.nan, x), block_size)
-        return z, levels * jnp.sqrt(z), scales
+        return levels * jnp.sqrt(z), scales
 
     def encode(x):
-        z, y, scales = curve(x)
-        return kept(z, jnp.round(y), scales)
+        y, scales = curve(x)
+        return kept(x, jnp.round(y), scales)
 
     def encode_by_chance(x, bits):
-        z, y, scales = curve(x)
-        return kept(z, by_chance(y, bits), scales)
+        y, scales = curve(x)
+        return kept(x, by_chance(y, bits), scales)
 
     def decode(codes, scales):
         whole = codes.astype(scales.dtype) if bits == 8 else unpacked(codes, scales.dtype)

@@ -38,7 +38,7 @@ def dynamic(signed: bool = True, block_size: Count = 256):
         size = jnp.abs(z)
         code = nearest(size, shift, last)
         if not signed:
-            code = jnp.where(size > 0, jnp.maximum(code, 1), code)
+            code = jnp.where(x > 0, jnp.maximum(code, 1), code)
         signed_code = jnp.where(z < 0, -jnp.minimum(code, 127), code) + 127 if signed else code
         return dict(codes=signed_code.astype(jnp.uint8), scales=scales)
 

@@ -53,19 +53,20 @@ def float8(dtype: Any = "float8_e4m3fn", block_size: Count = 128, *, stochastic:
     dtype = jnp.dtype(dtype)
     info = jnp.finfo(dtype)
 
-    def kept(z, scales, bits=None):
-        x = z * float(info.max)
+    def kept(x, bits=None):
+        z, scales = scaled_beside_nan(x, block_size)
         smallest = float(info.smallest_subnormal)
-        near = rounded_to(x, dtype, bits)
+        near = rounded_to(z * float(info.max), dtype, bits)
+        # Of x, for z may be 0 where a block has a much larger number.
         near = jnp.where((near == 0) & (x != 0), jnp.copysign(smallest, x).astype(x.dtype), near)
         # As bytes, which every library of checkpoints can write.
         return dict(codes=jax.lax.bitcast_convert_type(near.astype(dtype), jnp.uint8), scales=scales)
 
     def encode(x):
-        return kept(*scaled_beside_nan(x, block_size))
+        return kept(x)
 
     def encode_by_chance(x, bits):
-        return kept(*scaled_beside_nan(x, block_size), bits)
+        return kept(x, bits)
 
     def decode(codes, scales):
         numbers = jax.lax.bitcast_convert_type(codes, dtype).astype(scales.dtype)
