@@ -149,10 +149,12 @@ def jit_step(
         grads: gradients, a tree like the params.
         state: from ``tx.init(params)`` or the step before.
         params: the parameters.
-        **extra: arrays that `update` may need, such as ``value=loss``.
+        **extra: arrays that `update` may need, such as ``value=loss``. A function, such as the objective of a
+            line search, cannot be among them: compile a step of your own around it.
 
     Raises:
-        TypeError: if `tx` is no transformation of this library; `chain` makes one of Optax's.
+        TypeError: if `tx` is no transformation of this library; `chain` makes one of Optax's. For an extra
+            argument that is no array.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -162,6 +164,7 @@ def jit_step(
         0.5
     """
     check_transformation("jit_step", "tx", tx)
+    errors.check_arrays("jit_step", "the extra argument", extra)
     try:
         program, numbers = _STEPS([tx])
         # What is in force around the call decides what is traced.

@@ -476,6 +476,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: gradtx.jit_step(gradtx.adam, PARAMS, (), PARAMS),
         "jit_step: tx is the function adam, not a transformation; call it: adam(...)",
     ),
+    "a function in a compiled step": (
+        lambda: gradtx.jit_step(gradtx.lbfgs(), PARAMS, (), PARAMS, value_fn=len),
+        "jit_step: the extra argument['value_fn'] must be an array or a number, got "
+        "builtin_function_or_method: <built-in function len>",
+    ),
     "numbers of a factory": (
         lambda: gradtx.hyperparams(gradtx.adam, ()),
         "hyperparams: tx is the function adam, not a transformation; call it: adam(...)",

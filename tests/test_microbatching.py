@@ -81,6 +81,16 @@ def test_axes_names_and_several_batches(x64) -> None:
     laws.assert_close(*map(run, LIBRARIES), rtol=1e-14, atol=1e-15)
 
 
+def test_axes_are_counted_from_the_end() -> None:
+    x = {"a": jnp.arange(24.0).reshape(2, 3, 4), "b": jnp.arange(4.0)}
+    how = AccumulationType.CONCAT
+    rows = gradtx.microbatch(lambda x: (x["a"].sum((0, 1)), x["b"]), 0, 2, how, in_axes=-1)(x)
+    laws.assert_close(rows, (x["a"].sum((0, 1)), x["b"]), rtol=0, atol=0)
+    mapped = micro_vmap(jnp.sum, in_axes=-1, microbatch_size=2)(x["a"])
+    np.testing.assert_array_equal(mapped, x["a"].sum((0, 1)))
+    laws.assert_close(reshape_batch_axis(x["a"], 2, -1), reshape_batch_axis(x["a"], 2, 2), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_reshape_is_that_of_optax(axis) -> None:
     x = {"x": jnp.arange(24).reshape(4, 6)}
@@ -207,6 +217,18 @@ MISTAKES = {
     "too many": (
         lambda: gradtx.microbatch(jnp.sum, 0, 2, num_real_microbatches=3)(jnp.ones(4)),
         r"num_real_microbatches must lie in \[0, 2\], which are all, got 3",
+    ),
+    "too many for an array": (
+        lambda: gradtx.microbatch(jnp.sum, 0, 2, num_real_microbatches=np.int64(3))(jnp.ones(4)),
+        r"num_real_microbatches must lie in \[0, 2\], which are all, got 3",
+    ),
+    "half a number": (
+        lambda: gradtx.microbatch(jnp.sum, 0, 4 / 2)(jnp.ones(4)),
+        r"microbatch: microbatch_size must be a whole number, got 2.0",
+    ),
+    "no examples": (
+        lambda: gradtx.microbatch(jnp.sum, 0, 2)(jnp.ones((0, 3))),
+        "microbatch: argument 0 has no examples",
     ),
     "a word": (
         lambda: gradtx.microbatch(jnp.sum, 0, 2, "sum")(jnp.ones(4)),

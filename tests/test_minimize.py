@@ -201,6 +201,10 @@ MISTAKES = {
         lambda: gradtx.minimize(lambda x: x, jnp.ones(2)),
         r"minimize: what fun returns must be a real scalar, got shape \(2,\)",
     ),
+    "a word": (
+        lambda: gradtx.minimize(lambda x, data, kind: bowl(x), jnp.ones(2), args=({"x": 1.0}, "l2")),
+        r"minimize: args\[1\] must be an array or a number, got str: 'l2'",
+    ),
     "callback in jit": (
         lambda: jax.jit(lambda x: gradtx.minimize(bowl, x, callback=print))(jnp.ones(2)),
         "call minimize outside of jit",

@@ -104,6 +104,15 @@ def check_inexact(name: str, tree: PyTree) -> None:
             raise not_inexact(name, path_of(tree, i), kind_of(x))
 
 
+def check_arrays(name: str, what: str, tree: PyTree) -> None:
+    """Raise unless all leaves of what a compiled function is given are arrays or numbers."""
+    for path, x in jax.tree_util.tree_leaves_with_path(tree):
+        if not (isinstance(x, bool | int | float | complex) or hasattr(x, "dtype")):
+            raise TypeError(
+                f"{name}: {what}{keystr(path)} must be an array or a number, got {type(x).__name__}: {x!r}"
+            )
+
+
 def check_scalar(name: str, what: str, x: ArrayLike) -> None:
     """Raise unless x is a real scalar, such as the value of an objective."""
     if np.shape(x) != () or not isinstance(x, float | int | jax.Array | np.ndarray | np.generic):

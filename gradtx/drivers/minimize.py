@@ -148,7 +148,7 @@ def minimize(
         fun: ``fun(x, *args)``, a real scalar that `jax.grad` can differentiate.
         x0: where to begin: an array or a tree of arrays.
         optimizer: any transformation; it is given ``value``, ``grad`` and ``value_fn``. Default: `lbfgs()`.
-        args: further arguments of `fun`, trees of arrays.
+        args: further arguments of `fun`, trees of arrays. A function or a word is bound to `fun` beforehand.
         gradient_tolerance: see above; a number of the gradient's own unit, negative for never. Default:
             1e-7 times the largest number of the first gradient.
         step_tolerance: see above; in the unit of x. 0, or a negative number, for never.
@@ -160,7 +160,7 @@ def minimize(
         progress: whether to show a progress bar, with tqdm.
 
     Raises:
-        TypeError: if x0 has integers, or `fun` returns no real scalar.
+        TypeError: if x0 has integers, `args` anything but arrays, or `fun` returns no real scalar.
         ValueError: if a callback or a progress bar is asked for inside `jit`.
         ModuleNotFoundError: if a progress bar is asked for and tqdm is not installed.
 
@@ -181,6 +181,8 @@ def minimize(
     errors.check_inexact("minimize", x0)
     x0 = jax.tree.map(lambda x: cast(jnp.asarray(x), jnp.result_type(x)), x0)
     traced = is_traced(jax.tree.leaves((x0, args, tx, limits)))
+    if not traced:
+        errors.check_arrays("minimize", "args", args)
     if callback is None and not progress:
         run = _run if traced else _run_compiled
         return _result(run(fun, x0, tx, args, limits))

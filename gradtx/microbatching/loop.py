@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from gradtx.arrays.loops import fori_loop
 from gradtx.arrays.types import Array
@@ -21,7 +22,7 @@ def reshape_batch_axis(tree: Any, microbatch_size: int, axis: int = 0) -> Any:
     Args:
         tree: a tree of arrays.
         microbatch_size: how many examples go into one; it divides the length of the axis.
-        axis: the axis of the batch, at least 0.
+        axis: the axis of the batch; negative from the end.
 
     Returns:
         The tree with axes of lengths (microbatches, microbatch_size) in place of the one.
@@ -38,15 +39,17 @@ def reshape_batch_axis(tree: Any, microbatch_size: int, axis: int = 0) -> Any:
     """
 
     def split(path: Any, x: Any) -> Array:
-        length = jnp.shape(x)[axis]
+        length, i = jnp.shape(x)[axis], axis % jnp.ndim(x)
         _check_divides("reshape_batch_axis", f"the tree{jax.tree_util.keystr(path)}", length, microbatch_size)
-        shape = (*x.shape[:axis], microbatch_size, length // microbatch_size, *x.shape[axis + 1 :])
-        return jnp.swapaxes(x.reshape(shape), axis, axis + 1)
+        shape = (*x.shape[:i], microbatch_size, length // microbatch_size, *x.shape[i + 1 :])
+        return jnp.swapaxes(x.reshape(shape), i, i + 1)
 
     return jax.tree_util.tree_map_with_path(split, tree)
 
 
 def _check_divides(name: str, what: str, length: int, size: int) -> None:
+    if not hasattr(size, "__index__"):
+        raise TypeError(f"{name}: microbatch_size must be a whole number, got {size!r}")
     if size < 1 or length % size:
         raise ValueError(
             f"{name}: microbatch_size must divide the batch, got {size}, and {what} has {length} examples"
@@ -76,7 +79,8 @@ def microbatch(
         accumulator: how the results become one: an `AccumulationType`, an `Accumulator`, or a tree of
             them that is a prefix of what `fun` returns.
         argnames: the keyword arguments that are batches.
-        in_axes: the axis of the batch, or one for each of `argnums` and then of `argnames`.
+        in_axes: the axis of the batch, or one for each of `argnums` and then of `argnames`; negative from the
+            end.
         num_real_microbatches: how many microbatches run, if not all; it may be traced, so that batches of
             several sizes, padded to one, compile once. A number of Python's or an int32 scalar.
 
@@ -84,7 +88,7 @@ def microbatch(
         A function with the arguments of `fun`.
 
     Raises:
-        ValueError: if batches have different sizes, or the microbatches do not divide them.
+        ValueError: if batches have different sizes or none, or the microbatches do not divide them.
 
     Example:
         >>> import gradtx, jax.numpy as jnp
@@ -119,7 +123,9 @@ def microbatch(
 
         def value(i: Any) -> Any:
             def at(axis: int) -> Callable[[Any], Array]:
-                return lambda x: jax.lax.dynamic_index_in_dim(x, i, axis, keepdims=False)
+                # Counted from the end, that of the microbatches is the one before that of their examples.
+                first = axis if axis >= 0 else axis - 1
+                return lambda x: jax.lax.dynamic_index_in_dim(x, i, first, keepdims=False)
 
             taken = {
                 place: jax.tree.map(at(axis), batch)
@@ -129,7 +135,7 @@ def microbatch(
             return fun(*rest, **{name: taken.get(name, x) for name, x in kwargs.items()})
 
         loops = count if num_real_microbatches is None else num_real_microbatches
-        if isinstance(loops, int) and not 0 <= loops <= count:
+        if not isinstance(loops, Tracer) and not 0 <= int(loops) <= count:
             raise ValueError(
                 f"microbatch: num_real_microbatches must lie in [0, {count}], which are all, got {loops}"
             )
@@ -154,4 +160,6 @@ def _batch_size(batches: dict[Any, Any], axes: Sequence[int], size: int) -> int:
         raise ValueError(f"microbatch: batches must have the same number of examples: {shown}")
     where, length = next(iter(lengths.items()))
     _check_divides("microbatch", where, length, size)
+    if not length:
+        raise ValueError(f"microbatch: {where} has no examples")
     return length
