@@ -81,6 +81,36 @@ def test_nnx_optimizer_equals_the_plain_loop(make, x64) -> None:
     assert_close(nnx.to_pure_dict(nnx.state(model, nnx.Param)), params)
 
 
+def in_codes(wrap):
+    """A momentum of which that of matrices is kept in codes, in a wrapper."""
+    return lambda: wrap(
+        gradtx.stored(gradtx.sgd(0.1, momentum=0.9), {"trace": gradtx.formats.companded()}, min_size=6)
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        in_codes(lambda tx: tx),
+        in_codes(lambda tx: gradtx.MultiSteps(tx, 2)),
+        in_codes(lambda tx: gradtx.dynamic_loss_scale(tx, 1.0)),
+        lambda: gradtx.lookahead(gradtx.sm3(0.1), 2, 0.5),
+        lambda: gradtx.shampoo(0.1),
+    ],
+    ids=["in codes", "in MultiSteps", "in a selection", "lists in lookahead", "lists in grafted"],
+)
+def test_wrappers_take_slots_that_nnx_has_taken_apart(make) -> None:
+    model, tx = nnx.Linear(3, 2, rngs=nnx.Rngs(0)), make()
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    state = tx.init(params)
+    for _ in range(3):
+        optimizer.update(model, nnx.state(model, nnx.Param))
+        updates, state = tx.update(params, state, params)
+        params = gradtx.apply_updates(params, updates)
+    assert_close(nnx.to_pure_dict(nnx.state(model, nnx.Param)), params, rtol=1e-5, atol=1e-6)
+
+
 def test_nnx_states_are_reached_as_in_optax() -> None:
     model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, gradtx.adamw(1e-2), wrt=nnx.Param)

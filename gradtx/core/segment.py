@@ -234,9 +234,9 @@ class LeafwiseSegment:
                     raise ValueError(
                         f"{stage.name}: {path}: there is an update, but the state was made without this param"
                     )
-            present = next((slot for slot in column if slot is not None), None)
-            if isinstance(present, Mapping):
-                there = f"{type(present).__name__}({', '.join(map(str, present))})"
+            apart = next((slot for slot in column if isinstance(slot, Mapping)), None)
+            if apart is not None:
+                there = f"{type(apart).__name__}({', '.join(map(str, apart))})"
                 raise TakenApart(
                     f"{stage.name}: the state's {name} has {there} in the place of a slot; it is of another "
                     "transformation, or was changed"

@@ -125,7 +125,9 @@ class GradientTransformation(Value):
             if whole is None:
                 errors.hide_engine(error)
                 raise
-            return self.update(updates, whole, params, **extra)
+            updates, new = self.update(updates, whole, params, **extra)
+            # In the containers that came in, as whatever is around this has them.
+            return updates, jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(new))
         except Exception as error:
             errors.hide_engine(error)
             raise
