@@ -140,3 +140,30 @@ def test_static_arguments_must_be_arguments() -> None:
 def test_schedules_by_name_go_to_factories_too() -> None:
     tx = gradtx.inject_hyperparams(gradtx.sgd, schedules={"learning_rate": lambda count: 0.5})(1.0)
     assert first(tx) == [-0.5, -0.5]
+
+
+FALLING = {library: library.linear_schedule(0.5, 0.25, 4) for library in (gradtx, optax)}
+
+
+def test_a_schedule_that_is_a_default_is_injected_as_a_given_one() -> None:
+    @gradtx.leafwise
+    def descent(rate=FALLING[gradtx]):
+        return lambda grad: -rate * grad
+
+    def ours(learning_rate=FALLING[gradtx]):
+        return gradtx.sgd(learning_rate)
+
+    def theirs(learning_rate=FALLING[optax]):
+        return optax.sgd(learning_rate)
+
+    made = gradtx.inject_hyperparams(ours)(), optax.inject_hyperparams(theirs)(), descent()
+    states = [tx.init(PARAMS) for tx in made]
+    for count in range(3):
+        steps = [tx.update(PARAMS, state) for tx, state in zip(made, states, strict=True)]
+        states = [state for _, state in steps]
+        for updates, _ in steps:
+            np.testing.assert_allclose(updates["w"], -FALLING[gradtx](count), rtol=1e-6)
+    for state in states[:2]:
+        np.testing.assert_allclose(state.hyperparams["learning_rate"], 0.375, rtol=1e-6)
+    kron = gradtx.inject_hyperparams(gradtx.kron)(0.5)
+    assert kron.init(PARAMS).hyperparams["probability"] == 1

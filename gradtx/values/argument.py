@@ -38,7 +38,8 @@ class Argument:
         self.is_bool = annotation is bool
         self.may_be_none = parameter.default is None or _admits_none(annotation)
         unmarked = parameter.annotation in (inspect.Parameter.empty, float, int, "float", "int") and not marks
-        number = parameter.default is inspect.Parameter.empty or is_number(parameter.default)
+        default = parameter.default
+        number = default is inspect.Parameter.empty or is_number(default) or _is_schedule(default)
         single = self.kind not in (REST, KEYWORDS)
         self.is_numeric = not self.is_static and single and (bool(self.intervals) or (unmarked and number))
         bounds = [interval.closed_bounds for interval in self.intervals] or [(-math.inf, math.inf)]
@@ -94,6 +95,10 @@ def _is_inexact_dtype(x: DTypeLike | None) -> bool:
         return x is None or jnp.issubdtype(jnp.dtype(x), jnp.inexact)
     except TypeError:
         return False
+
+
+def _is_schedule(x: object) -> bool:
+    return isinstance(x, Value) and callable(x)
 
 
 def _frozen(x: object) -> object:

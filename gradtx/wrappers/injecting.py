@@ -169,15 +169,16 @@ def inject_hyperparams(
 
     @wraps(inner_factory)
     def injected(*args: Any, **kwargs: Any) -> GradientTransformation:
-        arguments = factory.signature.bind(*given.args, *args, **{**given.keywords, **kwargs}).arguments
+        bound = factory.signature.bind(*given.args, *args, **{**given.keywords, **kwargs})
+        bound.apply_defaults()  # a default may be a schedule
         own = {
             name: x
-            for name, x in arguments.items()
+            for name, x in bound.arguments.items()
             if name in factory.numeric and name not in names and callable(x)
         }
         # A plain function may compute with its numbers, so it is called with the first of each schedule.
         first = {} if recorded else {name: _first(schedule) for name, schedule in own.items()}
-        places, named = factory.by_position({**arguments, **first})
+        places, named = factory.by_position({**bound.arguments, **first})
         return _injected(factory(*places, **named), names, hyperparam_dtype, {**own, **(schedules or {})})
 
     return injected
