@@ -148,6 +148,8 @@ def not_inexact(name: str, path: str, kind: DType | str) -> TypeError:
 
 def kind_of(x: object) -> Any:
     """The dtype of an array or number, for `not_inexact`; of anything else, what it is."""
+    if hasattr(x, "detach"):
+        return "a tensor of PyTorch, no array of JAX, as jax.numpy.asarray(x.detach().numpy()) is"
     if hasattr(x, "dtype") or isinstance(x, bool | int | float | complex):
         return jnp.result_type(x)
     return f"a {type(x).__name__}, {x!r:.60}"

@@ -155,10 +155,17 @@ def _promotable(dtype: DType) -> DType:
     return jnp.bfloat16 if is_byte_float(dtype) else dtype  # every number of theirs is one of bfloat16
 
 
+def _is_kind_of(dtype: DType, kind: Any) -> bool:
+    try:
+        return bool(jnp.issubdtype(dtype, kind))
+    except TypeError:  # of another library
+        return False
+
+
 @lru_cache(maxsize=1024)
 def is_inexact(dtype: DType) -> bool:
-    """Whether numbers of this dtype are real or complex, not integers or keys."""
-    return jnp.issubdtype(dtype, jnp.inexact)
+    """Whether numbers of this dtype are real or complex, not integers or keys, nor of another library."""
+    return _is_kind_of(dtype, jnp.inexact)
 
 
 def has_numbers(leaf: Any) -> bool:
@@ -194,7 +201,7 @@ def real_like(x: Array, fill: Scalar = 0) -> Array:
 @lru_cache(maxsize=1024)
 def is_number(dtype: DType) -> bool:
     """Whether there is a 0 of this dtype, which keys and the gradients of integers have not."""
-    return dtype == jnp.bool_ or bool(jnp.issubdtype(dtype, jnp.number))
+    return _is_kind_of(dtype, jnp.bool_) or _is_kind_of(dtype, jnp.number)
 
 
 def zero_like(x: Any) -> Any:

@@ -444,6 +444,14 @@ def test_numbers_and_pairs_may_be_lists_and_arrays(make: Any, x64) -> None:
         assert {option: group[option] for option in pairs} == pairs
 
 
+@pytest.mark.parametrize("lr", [torch.tensor(0.5), torch.tensor([0.5])], ids=str)
+def test_a_rate_may_be_a_tensor(lr: Any) -> None:
+    (param,) = optim.SGD([jnp.ones(())], lr=lr).step([jnp.ones(())])
+    assert float(param) == 0.5
+    with pytest.raises(ValueError, match="Tensor lr must be 1-element"):
+        optim.SGD([jnp.ones(())], lr=torch.ones(2))
+
+
 # --- closures ---------------------------------------------------------------------------------------
 
 

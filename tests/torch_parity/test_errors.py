@@ -62,6 +62,21 @@ MISTAKES = {
         TypeError,
         "SGD: a/n is int32; only floating-point and complex tensors can be optimised",
     ),
+    "PyTorch's params": (
+        lambda: optim.SGD(torch.nn.Linear(2, 1).named_parameters()),
+        TypeError,
+        "SGD: bias is a tensor of PyTorch, no array of JAX",
+    ),
+    "PyTorch's gradients": (
+        lambda: optim.SGD({"w": W}).step({"w": torch.ones(2, 3)}),
+        TypeError,
+        "SGD.step: w is a tensor of PyTorch, no array of JAX",
+    ),
+    "PyTorch's gradients of a function": (
+        lambda: optim.sgd().update({"w": torch.ones(2, 3)}, optim.sgd().init({"w": W}), {"w": W}),
+        TypeError,
+        r"scale_by_learning_rate: \['w'\] is a tensor of PyTorch, no array of JAX",
+    ),
     "a group that is none": (
         lambda: optim.SGD([W]).add_param_group([W]),
         TypeError,

@@ -1,6 +1,7 @@
 """The stateful optimizer of PyTorch, over a tree of params."""
 
 import itertools
+import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from gradtx.arrays import errors
 from gradtx.arrays.numerics import owned
 from gradtx.core.transformation import GradientTransformation
 from gradtx.torch._modules import held, is_variable, params_of
@@ -214,7 +216,7 @@ class Optimizer(HoldsParams):
 
     def _check_options(self, group: Mapping[str, Any]) -> None:
         lr = group["lr"]
-        if hasattr(lr, "shape") and jnp.size(lr) != 1:
+        if math.prod(getattr(lr, "shape", ())) != 1:
             raise ValueError("Tensor lr must be 1-element")
         if group.get("fused") and group.get("differentiable"):
             raise RuntimeError("`fused` does not support `differentiable`")
@@ -341,6 +343,10 @@ class Optimizer(HoldsParams):
                         "step(nnx.grad(loss)(model))"
                     )
                 for (g, i), grad in tree.flatten(f"{self.name}.step", "the gradients", own):
+                    if hasattr(grad, "detach"):
+                        raise errors.not_inexact(
+                            f"{self.name}.step", self._labels()[g][i], errors.kind_of(grad)
+                        )
                     rows[g][i] = self.check_grad(grad)
         except ValueError:
             if isinstance(grads, tuple) and len(grads) == 2 and getattr(grads[1], "shape", None) == ():

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from gradtx.arrays import errors
 from gradtx.arrays.errors import is_sparse
+from gradtx.arrays.numerics import has_numbers
 from gradtx.arrays.select import leaf_paths, select
 from gradtx.torch._modules import Held, HeldVariables, is_variable, params_of
 
@@ -167,9 +167,8 @@ def check_optimisable(name: str, path: str, leaf: Any) -> None:
         raise TypeError(
             f"optimizer can only optimize Tensors, but one of the params is {type(leaf).__name__}: {path}"
         )
-    dtype = jnp.result_type(leaf)
-    if not jnp.issubdtype(dtype, jnp.inexact):
-        raise errors.not_inexact(name, path, dtype)
+    if not has_numbers(leaf):
+        raise errors.not_inexact(name, path, errors.kind_of(leaf))
 
 
 def by_pattern(
