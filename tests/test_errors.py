@@ -768,6 +768,8 @@ def rule(update: Any, init: Any = lambda param: dict(trace=jnp.zeros_like(param)
         ),
         (lambda grad, trace: (grad, dict(trace=trace[:1])), "momentum: trace has shape (2,), and shape (1,)"),
         (lambda grad, trace: (grad[:1], dict(trace=trace)), "momentum: returned shape (1,) for an update of"),
+        (lambda grad, trace: (0.5, dict(trace=trace)), "momentum: returned shape () for an update of"),
+        (lambda grad, trace: (1j * grad, dict(trace=trace)), "momentum: returned complex numbers for an"),
     ],
 )
 @pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])
@@ -785,6 +787,25 @@ def test_what_an_init_did_wrong_is_said() -> None:
         rule(update, lambda param: dict(mu=param)).init({"w": jnp.ones(2)})
     with pytest.raises(TypeError, match="momentum: its function must return init, update"):
         rule(3)
+
+
+def test_what_a_rule_of_the_whole_tree_did_wrong_is_said() -> None:
+    def sums(*functions: Any) -> Any:
+        return gradtx.treewise(lambda: functions if len(functions) > 1 else functions[0])()
+
+    params, init = {"a": jnp.ones(2), "b": jnp.ones(2)}, gradtx.init_empty_state
+    with pytest.raises(TypeError, match=": update must return the new updates and the new state"):
+        sums(init, lambda updates, state: updates).update(params, gradtx.EmptyState())
+    for functions in [(lambda updates, state: (updates, state),), (init, lambda *x: x, lambda: {})]:
+        with pytest.raises(TypeError, match=": its function must return init, update; without a state"):
+            sums(*functions)
+
+
+@pytest.mark.parametrize("decorator", [gradtx.leafwise, gradtx.treewise], ids=["leafwise", "treewise"])
+@pytest.mark.parametrize("state", [dict, tuple, gradtx.EmptyState()], ids=repr)
+def test_the_class_of_a_state_is_one_of_named_tuples(decorator: Any, state: Any) -> None:
+    with pytest.raises(TypeError, match=f"{decorator.__name__}: state must be a class of named tuples, got"):
+        decorator(state=state)
 
 
 @pytest.mark.parametrize("mode", [lambda f: f, jax.jit], ids=["eager", "jit"])

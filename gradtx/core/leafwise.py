@@ -14,6 +14,7 @@ from gradtx.arrays.types import Array, PyTree, Selector, State
 from gradtx.core.keeping import is_kept, kept
 from gradtx.core.layout import DEFAULT, Layout, Slots, StateForm
 from gradtx.core.placement import Beginning
+from gradtx.core.rule import check_state_class
 from gradtx.core.run import Segment
 from gradtx.core.segment import ChoosingSegment, LeafwiseSegment, Periodic, Variant, by_choice, stream_of
 from gradtx.core.transformation import EmptyState, GradientTransformation, Stage
@@ -319,6 +320,7 @@ def leafwise(
     options: dict[str, Any] = dict(
         state=state, counted=counted, counter=counter, layout=layout, elementwise=elementwise
     )
+    check_state_class("leafwise", state)
     if strange := set(unsigned) - {*state._fields, *(counted._fields if counted else ())}:
         raise ValueError(f"leafwise: unsigned: {state.__name__} has no slot {strange.pop()!r}")
     options |= dict(

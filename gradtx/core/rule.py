@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
+from gradtx.arrays.numerics import as_array
 from gradtx.arrays.signatures import Signature, signature
-from gradtx.arrays.types import Array
+from gradtx.arrays.types import Array, State, Updates
 from gradtx.core.layout import Slots
 
 
@@ -64,9 +67,29 @@ def returned(stage: str, out: object, grad: Array) -> tuple[Array, Slots]:
             f"{stage}: update must return the new update, or the new update and a dict of all slots, in this "
             f"order; it returned {'nothing' if out is None else _kinds(out)}"
         )
+    x = as_array(x)
     if x.shape != grad.shape:
         raise ValueError(f"{stage}: returned shape {x.shape} for an update of shape {grad.shape}")
+    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(grad):
+        raise TypeError(f"{stage}: returned complex numbers for an update of real ones")
     return x, new
+
+
+def returned_of_tree(stage: str, out: object) -> tuple[Updates, State]:
+    """What an `update` of a whole tree returned."""
+    if not isinstance(out, tuple | list) or len(out) != 2:
+        raise TypeError(
+            f"{stage}: update must return the new updates and the new state, in this order; "
+            f"it returned {'nothing' if out is None else _kinds(out)}"
+        )
+    updates, state = out
+    return updates, state
+
+
+def check_state_class(decorator: str, state: Any) -> None:
+    """Raise unless this is a class of named tuples."""
+    if not (isinstance(state, type) and issubclass(state, tuple) and hasattr(state, "_fields")):
+        raise TypeError(f"{decorator}: state must be a class of named tuples, got {state!r}")
 
 
 def _kinds(out: object) -> str:

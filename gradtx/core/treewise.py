@@ -17,7 +17,7 @@ from gradtx.core.layout import StateForm
 from gradtx.core.leafwise import Leafwise
 from gradtx.core.placement import Beginning
 from gradtx.core.program import incremented
-from gradtx.core.rule import Rule
+from gradtx.core.rule import Rule, check_state_class, returned_of_tree
 from gradtx.core.run import Run, Segment, match
 from gradtx.core.transformation import GradientTransformation, InnerStates, Stage
 from gradtx.values.counting import number_at
@@ -66,7 +66,12 @@ class Treewise(Stage):
 
     def validate(self) -> None:
         super().validate()
-        _ = self.asks  # runs the body: what is wrong with the arguments shows where they are given
+        rule = self.rule  # runs the body: what is wrong with the arguments shows where they are given
+        if rule.init is None or rule.refresh is not None:
+            raise TypeError(
+                f"{self.name}: its function must return init, update; "
+                "without a state, init_empty_state, update"
+            )
 
     def start(self, beginning: Beginning, variants: Sequence[Any], which: Sequence[int]) -> State:
         del variants, which  # all the same
@@ -74,7 +79,7 @@ class Treewise(Stage):
 
         def make(params: Params) -> State:
             init = self._rule_at(jnp.zeros([], jnp.int32)).init
-            assert init is not None
+            assert init is not None  # as `validate` has seen to
             return init(params)
 
         if self.others == "refused":
@@ -106,10 +111,8 @@ class Treewise(Stage):
         rule, inner = self._rule_at(count), form.inner(state)
         asked = rule.asks.update
         given = asked.of_those(run.extra)
-        if asked.positional > 2:
-            updates, new = rule.update(updates, inner, _computable(run), **given)
-        else:
-            updates, new = rule.update(updates, inner, **given)
+        params = (_computable(run),) if asked.positional > 2 else ()
+        updates, new = returned_of_tree(self.name, rule.update(updates, inner, *params, **given))
         if not form.wrapped:
             return updates, new
         (count,) = incremented([count])
@@ -282,6 +285,8 @@ def treewise(
     """
     if body is not None:
         return treewise()(body)
+    if state is not None:
+        check_state_class("treewise", state)
     options: dict[str, Any] = dict(state=state, counts=counts, inner_states=inner_states, others=others)
     options |= dict(on_shards=on_shards)
     return lambda body: register(body, kind, name=name, formerly=formerly, **options)
