@@ -559,6 +559,18 @@ def counters_saturate(row: Row) -> None:
 
 
 @law
+def every_number_may_be_a_schedule(row: Row) -> None:
+    tx, params = row(), pair(0)
+    given = {name: tx.arguments[name] for name in tx.factory.numeric - {"seed"}}
+    scheduled = tx.replace(
+        **{name: gradtx.constant_schedule(x) for name, x in given.items() if type(x) in (int, float)}
+    )
+    before = jax.eval_shape(scheduled.init, params)
+    _, after = jax.eval_shape(scheduled.update, params, before, params)
+    assert jax.tree.structure(before) == jax.tree.structure(after)
+
+
+@law
 def hyperparams_are_readable(row: Row) -> None:
     tx, params = row(), tree(0)
     _, state = run(tx, params, [tree(1)])

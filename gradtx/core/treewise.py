@@ -92,7 +92,7 @@ class Treewise(Stage):
 
     def unpack(self, state: State) -> list[State]:
         super().unpack(state)
-        for inner, whole in () if self.form.cls else self.inner_states(state).get("", ()):
+        for inner, whole in () if self.form.cls else self.inner_states(self.form.inner(state)).get("", ()):
             inner.unpack(whole)
         return [state]
 
