@@ -173,6 +173,14 @@ BAD = {
         lambda: told({"b": {"initial_accumulator_value": relative(0.5)}}, gradtx.adagrad(0.1)),
         "groups: 'b': initial_accumulator_value: scale_by_rss makes its slots of it",
     ),
+    "of slots, by another name": (
+        lambda: told({"b": {"learning_rate": relative(0.5)}}, gradtx.rprop(0.1)),
+        "groups: 'b': learning_rate: scale_by_rprop makes its slots of it",
+    ),
+    "of what is refreshed, by a helper": (
+        lambda: told({"b": {"eps": relative(0.5)}}, gradtx.scale_by_shampoo()),
+        "groups: 'b': eps: scale_by_shampoo makes its slots of it",
+    ),
     "across params": (
         lambda: told({"b": {"max_norm": relative(0.5)}}, gradtx.clip_by_global_norm(1.0)),
         "groups: 'b': clip_by_global_norm looks across all params",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 import jax
@@ -250,13 +251,24 @@ def _places(inner: GradientTransformation, label: Any, names: frozenset[str]) ->
 
 def _check_place(stage: Stage, label: Any, name: str, argument: str) -> None:
     """Raise where a number is none of the update alone, but one that slots are made or refreshed with."""
-    rule = stage.rule_with({argument: 1.0}) if isinstance(stage, Leafwise) else None
+    number = float("1")  # one that is found by identity, for a helper calls it what it likes
+    rule = stage.rule_with({argument: number}) if isinstance(stage, Leafwise) else None
     for function in (rule.init, rule.refresh) if rule else ():
-        if argument in getattr(getattr(function, "__code__", None), "co_freevars", ()):
+        if _closes_over(function, argument, number, set()):
             raise ValueError(
                 f"{_where(label, name)}: {stage.name} makes its slots of it, not its updates alone; give the "
                 "group the number itself instead of a relative one"
             )
+
+
+def _closes_over(x: Any, name: str, number: float, seen: set[int]) -> bool:
+    """Whether a function, or one that it closes over, uses a variable of this name or this very number."""
+    if id(x) in seen or not isinstance(x, FunctionType):
+        return x is number
+    seen.add(id(x))
+    return name in x.__code__.co_freevars or any(
+        _closes_over(cell.cell_contents, name, number, seen) for cell in x.__closure__ or ()
+    )
 
 
 def _alike(x: Any, y: Any) -> bool:
