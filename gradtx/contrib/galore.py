@@ -25,12 +25,14 @@ from gradtx.matrix.axes import MuonDimensionNumbers, as_matrices, axes_of, check
 from gradtx.transforms.adaptive import scale_by_adam
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.values.config import in_configs
 from gradtx.values.domains import AtLeastOne, Count, Number
 
 NAME = "contrib.scale_by_galore"
 ADAM = scale_by_adam()
 
 
+@in_configs
 @dataclass(frozen=True, repr=False)
 class GaLoreDimensionNumbers(MuonDimensionNumbers):
     """The axes of a tensor that make a matrix; all other axes count matrices.

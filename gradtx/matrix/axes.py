@@ -14,11 +14,13 @@ from gradtx.arrays.errors import is_none
 from gradtx.arrays.meshes import sharded_like, whole
 from gradtx.arrays.select import select
 from gradtx.arrays.types import Array, Selector
+from gradtx.values.config import in_configs
 
 Axes = int | Sequence[int]
 Split = int | Sequence[int] | None
 
 
+@in_configs
 @dataclass(frozen=True, repr=False)
 class MatrixAxes:
     """The axes of a tensor that make matrices, and how these are cut; all other axes count matrices.
@@ -66,6 +68,7 @@ class MatrixAxes:
         return f"{self.namespace}{type(self).__name__}({', '.join(shown)})"
 
 
+@in_configs
 @dataclass(frozen=True, repr=False)
 class MuonDimensionNumbers(MatrixAxes):
     """The axes of a tensor that make a matrix; all other axes count matrices: Optax's name of `MatrixAxes`.

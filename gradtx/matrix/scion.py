@@ -20,11 +20,13 @@ from gradtx.matrix.shapes import FACTORS
 from gradtx.transforms.decay import add_decayed_weights
 from gradtx.transforms.momentum import ema
 from gradtx.transforms.scaling import scale_by_learning_rate
+from gradtx.values.config import in_configs
 from gradtx.values.domains import Count, Decay, DType, Number
 
 NORMS = ("spectral", "sign", "embedding", "rms", "none")
 
 
+@in_configs
 @dataclass(frozen=True)
 class LayerNorm:
     """The norm of a kind of layer, and the radius of its ball.

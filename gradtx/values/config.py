@@ -11,8 +11,9 @@ import re
 import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import fields
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +25,23 @@ from gradtx.values.factory import FACTORIES, FORMER, Factory, factory_of
 from gradtx.values.parts import key_form
 from gradtx.values.value import Value
 
+T = TypeVar("T")
+DATA: dict[str, type] = {}
+"""By their names in configs, the frozen dataclasses that are arguments, such as `MatrixAxes`."""
+
+
+def in_configs(cls: type[T]) -> type[T]:
+    """Have objects of a frozen dataclass in configs, by their class's name and their fields."""
+    DATA[f"{getattr(cls, 'namespace', '')}{cls.__name__}"] = cls
+    return cls
+
 
 def to_config(value: Value) -> dict[str, Any]:
     """A transformation or schedule as plain dicts, lists, strings and numbers.
 
     Args:
-        value: a recorded value. Its arguments must be numbers, strings, containers of such, or
-            recorded values themselves.
+        value: a recorded value. Its arguments must be numbers, strings, `MatrixAxes` or `LayerNorm`,
+            containers of such, or recorded values themselves.
 
     Returns:
         A dict for `from_config`: ``from_config(to_config(tx)) == tx``.
@@ -84,6 +95,8 @@ def _called(where: str, config: Any) -> Any:
     if not isinstance(config, Mapping) or "call" not in config:
         raise _unreadable(where, 'a dict with "call": a registered name', config)
     factory = _registered(where, config["call"])
+    if isinstance(factory, type):
+        return _data(config["call"], factory, config)
     given: dict[Any, Any] = {
         argument: _decode(f"{factory.name}: {argument}", x)
         for argument, x in config.items()
@@ -108,18 +121,28 @@ def _called(where: str, config: Any) -> Any:
         raise kind(f"from_config: {factory.name}: these arguments do not work: {error}") from error
 
 
+def _data(name: str, cls: type, config: Mapping[str, Any]) -> Any:
+    given = {field: _decode(f"{name}: {field}", x) for field, x in config.items() if field != "call"}
+    try:
+        return cls(**given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"from_config: {name}: these arguments do not work: {error}") from error
+
+
 def _unreadable(where: str, expected: str, found: object) -> ValueError:
     place = f"from_config: {where}" if where else "from_config"
     return ValueError(f"{place}: expected {expected}, got {reprlib.repr(found)}")
 
 
-def _registered(where: str, name: Any) -> Factory:
+def _registered(where: str, name: Any) -> Factory | type:
     if not isinstance(name, str):
         raise _unreadable(where, 'a registered name as "call"', name)
-    if name not in {*FACTORIES, *FORMER} and re.fullmatch(r"([a-z_]+\.)*\w+", name):
+    if name not in {*FACTORIES, *FORMER, *DATA} and re.fullmatch(r"([a-z_]+\.)*\w+", name):
         room, _, own = f"gradtx.{name}".rpartition(".")
         with suppress(ModuleNotFoundError):  # it may be of a room that nothing has asked for so far
             getattr(import_module(room), own, None)
+    if name in DATA:
+        return DATA[name]
     name = FORMER.get(name, name)
     if name not in FACTORIES:
         package = import_module("gradtx")
@@ -138,6 +161,8 @@ def _encode(where: str, x: object) -> Any:
         return to_config(x)
     if x is None or isinstance(x, bool | str | int | float):
         return x
+    if type(x) in DATA.values():
+        return _fields_of(where, x)
     if isinstance(x, complex):
         return {"complex": [x.real, x.imag]}
     if isinstance(x, jax.Array | np.ndarray) and not isinstance(x, Tracer):
@@ -161,6 +186,12 @@ def _encode(where: str, x: object) -> Any:
         f"to_config: {where} is {x!r}, which has no form as data; configs hold numbers, strings (path "
         "patterns, for instance), containers, and values of registered factories"
     )
+
+
+def _fields_of(where: str, x: Any) -> dict[str, Any]:
+    name = next(name for name, cls in DATA.items() if type(x) is cls)
+    own = [field.name for field in fields(x) if field.init]
+    return {"call": name, **{field: _encode(where, getattr(x, field)) for field in own}}
 
 
 _RESERVED = frozenset({"call", "tuple", "items", "array", "complex"})
