@@ -245,3 +245,18 @@ def test_a_state_on_a_mesh_stays_there(axes) -> None:
             assert_placed(other.params)
             assert_placed(other.state[0].nu)
         step(other.params, other.state, other.params)
+
+
+def test_a_line_search_asks_for_the_value_of_what_was_changed() -> None:
+    def f(x: Any) -> Any:
+        return jnp.sum((x["table"] - 1) ** 2) + jnp.sum(x["head"] ** 4)
+
+    tx, value_and_grad = gradtx.lbfgs(), gradtx.value_and_grad_from_state(f)
+    value, grad = jax.value_and_grad(f)(PARAMS)
+    updates, state = tx.update(grad, tx.init(PARAMS), PARAMS, value=value, grad=grad, value_fn=f)
+    params = gradtx.apply_updates(PARAMS, updates)
+    grown = resize(tx, state, params, {"table": Rows([0, 1, -1])})
+    in_part = reset(tx, state, params, "head")
+    assert "scale_by_zoom_linesearch/value" in in_part.report.made
+    for now, kept in ((grown.params, grown.state), (params, in_part.state)):
+        assert_close(value_and_grad(now, state=kept), jax.value_and_grad(f)(now), rtol=1e-6)

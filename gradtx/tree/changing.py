@@ -93,7 +93,8 @@ def reset(tx: GradientTransformation, state: State, params: Params, which: Selec
         state: its state.
         params: the params as they are now.
         which: which params: a path pattern, or whatever else a mask may be. Default: all, which is `init`.
-            What belongs to no param, such as a count for all, is reset only with all of them.
+            What belongs to no param, such as a count for all, is reset only with all of them; but for the
+            value that a line search keeps beside a gradient, for the next step is to ask for both.
 
     Raises:
         ValueError: for a pattern that matches nothing, or a state that is not of these params.
@@ -117,6 +118,7 @@ def reset(tx: GradientTransformation, state: State, params: Params, which: Selec
     state, fresh = _in_forms(tx, state, params), tx.init(params)
     old, new = _slots(tx, state, chosen), _slots(tx, fresh, chosen)
     _check_same("tree.reset", old, new)
+    values = _values(old) if any(chosen.values()) else set()
     carried, made, nodes = [], [], []
     for a, b in zip(old, new, strict=True):
         if whole_shape(a.node) != whole_shape(b.node):
@@ -124,7 +126,7 @@ def reset(tx: GradientTransformation, state: State, params: Params, which: Selec
                 f"tree.reset: {a.name} has shape {list(whole_shape(a.node))}, and init makes "
                 f"{list(whole_shape(b.node))} for these params; the state is of others"
             )
-        anew = chosen[a.owner] if a.owner else everything
+        anew = chosen[a.owner] if a.owner else everything or a.part in values
         nodes.append(_placed(b.node, a.node) if anew else a.node)
         (made if anew else carried).append(a.name)
     return Changed(_joined(state, nodes), Report(tuple(carried), tuple(made)))
@@ -134,7 +136,8 @@ def resize(tx: GradientTransformation, state: State, params: Params, changes: Ma
     """Params of another size, with their state: pruned, grown or split along an axis.
 
     Slots follow their params: those of the param's shape, and those that have the axis among theirs, such
-    as factored moments. What has not, such as an average over the axis, stays as it is.
+    as factored moments. What has not, such as an average over the axis, stays as it is; but for the value
+    that a line search keeps of the params as they were.
 
     Args:
         tx: the transformation.
@@ -188,8 +191,13 @@ def resize(tx: GradientTransformation, state: State, params: Params, changes: Ma
     # they are not the same throughout, as of moments that are factored by size, what was is no guide.
     axes = {path: change.axis for path, change in rows.items()}
     around = [*_followed(tx, leaves, axes, treedef, old), *_followed(tx, grown, axes, treedef, new)]
+    values = _values(old) if rows else set()
     nodes, made = [], []
     for i, (a, b) in enumerate(zip(old, new, strict=True)):
+        if a.part in values:
+            made.append(a.name)
+            nodes.append(b.node)
+            continue
         shape, wanted = whole_shape(a.node), whole_shape(b.node)
         follows = around[0][i] if all(x[i] == around[0][i] for x in around) else None
         if a.owner in rows and follows and len(follows) == 1:
@@ -423,6 +431,12 @@ def _resized_slot(old: _Slot, new: _Slot, axis: int, rows: Rows) -> Any:
 
 def _parts(slots: Sequence[_Slot]) -> list[str]:
     return list(dict.fromkeys(x.part for x in slots))
+
+
+def _values(slots: Sequence[_Slot]) -> set[str]:
+    """The slots with a value beside its gradient, which line searches keep for the next step."""
+    parts = set(_parts(slots))
+    return {x for x in parts if _field(x) == "value" and f"{x.removesuffix('value')}grad" in parts}
 
 
 def _kind(slot: _Slot) -> str:
