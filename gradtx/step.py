@@ -164,7 +164,6 @@ def jit_step(
         0.5
     """
     check_transformation("jit_step", "tx", tx)
-    errors.check_arrays("jit_step", "the extra argument", extra)
     try:
         program, numbers = _STEPS([tx])
         # What is in force around the call decides what is traced.
@@ -172,6 +171,7 @@ def jit_step(
         state, params = _apart((state, params), (grads, extra))
         return program.run(around, numbers, grads, state, params, extra)
     except Exception as error:
+        errors.check_arrays("jit_step", "the extra argument", extra)  # which JAX calls by another name
         errors.hide_engine(error)
         raise
 

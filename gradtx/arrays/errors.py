@@ -107,10 +107,10 @@ def check_inexact(name: str, tree: PyTree) -> None:
 def check_arrays(name: str, what: str, tree: PyTree) -> None:
     """Raise unless all leaves of what a compiled function is given are arrays or numbers."""
     for path, x in jax.tree_util.tree_leaves_with_path(tree):
-        if not (isinstance(x, bool | int | float | complex) or hasattr(x, "dtype")):
+        if not _is_array(x):
             raise TypeError(
                 f"{name}: {what}{keystr(path)} must be an array or a number, got {type(x).__name__}: {x!r}"
-            )
+            ) from None
 
 
 def check_scalar(name: str, what: str, x: ArrayLike) -> None:
@@ -150,9 +150,12 @@ def kind_of(x: object) -> Any:
     """The dtype of an array or number, for `not_inexact`; of anything else, what it is."""
     if hasattr(x, "detach"):
         return "a tensor of PyTorch, no array of JAX, as jax.numpy.asarray(x.detach().numpy()) is"
-    if hasattr(x, "dtype") or isinstance(x, bool | int | float | complex):
-        return jnp.result_type(x)
-    return f"a {type(x).__name__}, {x!r:.60}"
+    return jnp.result_type(x) if _is_array(x) else f"a {type(x).__name__}, {x!r:.60}"
+
+
+def _is_array(x: Any) -> bool:
+    """Whether x is an array or a number."""
+    return hasattr(x, "dtype") or isinstance(x, bool | int | float | complex)
 
 
 def another_state(name: str, state: State, expected: str, swapped: bool) -> ValueError:

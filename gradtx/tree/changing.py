@@ -194,13 +194,12 @@ def resize(tx: GradientTransformation, state: State, params: Params, changes: Ma
     values = _values(old) if rows else set()
     nodes, made = [], []
     for i, (a, b) in enumerate(zip(old, new, strict=True)):
-        if a.part in values:
-            made.append(a.name)
-            nodes.append(b.node)
-            continue
         shape, wanted = whole_shape(a.node), whole_shape(b.node)
         follows = around[0][i] if all(x[i] == around[0][i] for x in around) else None
-        if a.owner in rows and follows and len(follows) == 1:
+        if a.part in values:
+            node = b.node
+            made.append(a.name)
+        elif a.owner in rows and follows and len(follows) == 1:
             node = _resized_slot(a, b, follows[0], rows[a.owner])
             if (rows[a.owner].indices < 0).any():
                 made.append(f"{a.name} (new rows)")
@@ -278,12 +277,9 @@ def moved(tx: GradientTransformation, state: State, to: GradientTransformation, 
 
 def _in_forms(tx: GradientTransformation, state: State, params: Params) -> State:
     """The state with its slots in their forms, which Flax's nnx takes apart."""
-    forms = [
-        sum(map(is_coded, jax.tree.leaves(x, is_leaf=is_coded)))
-        for x in (state, jax.eval_shape(tx.init, params))
-    ]
-    whole = put_together(tx, state, params) if forms[0] < forms[1] else None
-    return state if whole is None else whole
+    whole = put_together(tx, state, params)
+    in_forms = [sum(map(is_coded, jax.tree.leaves(x, is_leaf=is_coded))) for x in (state, whole)]
+    return whole if in_forms[0] < in_forms[1] else state
 
 
 def _slots(tx: GradientTransformation, state: State, owners: Mapping[str, int]) -> list[_Slot]:

@@ -32,8 +32,12 @@ DATA: dict[str, type] = {}
 
 def in_configs(cls: type[T]) -> type[T]:
     """Have objects of a frozen dataclass in configs, by their class's name and their fields."""
-    DATA[f"{getattr(cls, 'namespace', '')}{cls.__name__}"] = cls
+    DATA[_name_of_data(cls)] = cls
     return cls
+
+
+def _name_of_data(cls: type) -> str:
+    return f"{getattr(cls, 'namespace', '')}{cls.__name__}"
 
 
 def to_config(value: Value) -> dict[str, Any]:
@@ -189,9 +193,8 @@ def _encode(where: str, x: object) -> Any:
 
 
 def _fields_of(where: str, x: Any) -> dict[str, Any]:
-    name = next(name for name, cls in DATA.items() if type(x) is cls)
     own = [field.name for field in fields(x) if field.init]
-    return {"call": name, **{field: _encode(where, getattr(x, field)) for field in own}}
+    return {"call": _name_of_data(type(x)), **{field: _encode(where, getattr(x, field)) for field in own}}
 
 
 _RESERVED = frozenset({"call", "tuple", "items", "array", "complex"})
